@@ -1,0 +1,1 @@
+"""What influence is worth, and to whom: parties, works, agreements and the royalty calculation."""

@@ -1,0 +1,1 @@
+"""Readers of agreement documents: the native YAML form."""

@@ -1,0 +1,1 @@
+"""Makes it happen, in order, once: the nightly run, the close, the commands."""

@@ -1,0 +1,1 @@
+"""One adapter a log format, all yielding the canonical record."""

@@ -1,0 +1,1 @@
+"""One output format a file: PDF, HTML, XLSX, CSV, JSON."""
