@@ -1,0 +1,38 @@
+"""Every error the attribution room raises on purpose. Bugs are assertions and are not listed here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class AttributionError(Exception):
+    """A caller asked for something attribution cannot do with what it was given."""
+
+
+class CorpusError(AttributionError):
+    """A corpus file breaks the interchange form; the text names the file and the line."""
+
+    def __init__(self, path: Path | str, line: int, problem: str, remedy: str) -> None:
+        self.path = str(path)
+        self.line = line
+        super().__init__(f"{path}:{line}: {problem}; nothing was read. {remedy}")
+
+
+class ModelFolderError(AttributionError):
+    """A model folder lacks a file or holds one that cannot be used."""
+
+    def __init__(self, folder: Path | str, problem: str, remedy: str) -> None:
+        self.folder = str(folder)
+        super().__init__(f"model folder {folder} {problem}; {remedy}")
+
+
+class TokenizerMismatchError(AttributionError):
+    """Token ids and the tokenizer or model they are used with do not belong together."""
+
+
+class RecipeError(AttributionError):
+    """A training recipe is missing, damaged, or belongs to another corpus or model."""
+
+
+class TrainingError(AttributionError):
+    """A training configuration cannot be carried out."""
