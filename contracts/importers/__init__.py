@@ -1,1 +1,1 @@
-"""Readers of agreement documents: the native YAML form."""
+"""Readers of agreements from outside: native YAML, and machine-readable offers as drafts."""
