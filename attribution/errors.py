@@ -1,46 +1,61 @@
-"""Every error attribution raises on purpose. Bugs are assertions and are not listed here.
-
-Each text says what was asked, where, both values where two disagree, the consequence and
-the next step. A caller that wants one net catches `AttributionError`.
-"""
+"""Every error the attribution room raises on purpose. Bugs are assertions and are not listed here."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class AttributionError(Exception):
-    """A caller asked for something that cannot be attributed honestly."""
+    """A caller asked for something attribution cannot do with what it was given."""
 
 
 class CorpusError(AttributionError):
-    """A corpus or query file cannot be read: the text names the file and the line."""
+    """A corpus file breaks the interchange form; the text names the file and the line."""
+
+    def __init__(self, path: Path | str, line: int, problem: str, remedy: str) -> None:
+        self.path = str(path)
+        self.line = line
+        super().__init__(f"{path}:{line}: {problem}; nothing was read. {remedy}")
 
 
-class ModelError(AttributionError):
-    """A model folder is incomplete, or does not fit the text it is asked to read."""
+class ModelFolderError(AttributionError):
+    """A model folder lacks a file or holds one that cannot be used."""
+
+    def __init__(self, folder: Path | str, problem: str, remedy: str) -> None:
+        self.folder = str(folder)
+        super().__init__(f"model folder {folder} {problem}; {remedy}")
+
+
+class TokenizerMismatchError(AttributionError):
+    """Token ids and the tokenizer or model they are used with do not belong together."""
+
+
+class RecipeError(AttributionError):
+    """A training recipe is missing, damaged, or belongs to another corpus or model."""
 
 
 class TrainingError(AttributionError):
-    """A training run was asked for that cannot be made, or did not converge to numbers."""
+    """A training configuration cannot be carried out."""
 
 
-class IndexError_(AttributionError):  # noqa: N801, N818 - the builtin keeps its name.
-    """A gradient index cannot be built, opened or trusted."""
+class GradientIndexError(AttributionError):
+    """A gradient index cannot be built, opened, changed or trusted."""
 
 
-class IndexLockedError(IndexError_):
+class IndexLockedError(GradientIndexError):
     """Another process is building or changing the same index folder."""
 
 
-class IndexIncompleteError(IndexError_):
-    """The folder holds a build that has not finished: it must never be scored."""
+class IndexIncompleteError(GradientIndexError):
+    """The folder holds a build that has not finished; it is never scored."""
 
 
-class IndexDamagedError(IndexError_):
+class IndexDamagedError(GradientIndexError):
     """A file of the index is missing, torn or altered."""
 
 
-class IndexMismatchError(IndexError_):
-    """The index was made from another model, tokenizer, corpus or recipe than the one given."""
+class IndexMismatchError(GradientIndexError):
+    """The index was made from another model, corpus or request than the one given."""
 
 
 class ScoringError(AttributionError):
