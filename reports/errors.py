@@ -55,6 +55,18 @@ class TrialBalanceError(ReportError):
         )
 
 
+class AuditPackError(ReportError):
+    """The parts of an audit pack do not make a pack."""
+
+    def __init__(self, period: str, reason: str) -> None:
+        self.period = period
+        self.reason = reason
+        super().__init__(
+            f"audit pack of {period}: {reason}; no pack was written. "
+            f"Gather the parts again with `byline audit pack --period {period}`"
+        )
+
+
 class RenderError(ReportError):
     """A report could not be laid out in the format asked for."""
 
