@@ -1,0 +1,88 @@
+"""The chart of accounts: every account that Byline posts to is named here and nowhere else.
+
+1. What a creator has earned but no period has divided yet stands in `Liabilities:Accrued`.
+2. What a payee is owed stands in `Liabilities:RoyaltiesPayable`.
+3. Money whose owner is not known, not under contract, in dispute or too uncertain to pay goes
+   to a suspense account with a name, never quietly to the others.
+4. Ids of creators and payees may hold colons; in an account name a colon separates words, so
+   a colon of an id is written as "/" and an id that cannot be written so is refused.
+"""
+
+from __future__ import annotations
+
+from ledger.account import check_account_id
+
+ROYALTY_EXPENSE = "Expenses:Royalty"
+CASH = "Assets:Cash"
+ROUNDING = "Equity:Rounding"
+OPENING = "Equity:Opening"
+INDIRECT_TAX_RECOVERABLE = "Assets:IndirectTaxRecoverable"
+WITHHOLDING_PAYABLE = "Liabilities:WithholdingTax"
+ROYALTIES_IN_TRANSIT = "Assets:PayoutsInTransit"
+
+UNLICENSED = "Liabilities:Suspense:Unlicensed"
+UNMATCHED = "Liabilities:Suspense:Unmatched"
+BELOW_NOISE = "Liabilities:Suspense:BelowNoise"
+UNEXPLAINED = "Liabilities:Suspense:Unexplained"
+DISPUTED = "Liabilities:Suspense:Disputed"
+SUSPENSE = (UNLICENSED, UNMATCHED, BELOW_NOISE, UNEXPLAINED, DISPUTED)
+
+ACCRUED_PREFIX = "Liabilities:Accrued:"
+PAYABLE_PREFIX = "Liabilities:RoyaltiesPayable:"
+ADVANCE_PREFIX = "Assets:RoyaltyAdvances:"
+RESERVE_PREFIX = "Liabilities:Reserve:"
+DISPUTED_PREFIX = "Liabilities:Suspense:Disputed:"
+
+
+def accrued(creator_id: str) -> str:
+    """Name the account of what a creator has earned and no period has divided yet.
+
+    >>> accrued("pkg-numpy")
+    'Liabilities:Accrued:pkg-numpy'
+    """
+    return _named(ACCRUED_PREFIX, creator_id)
+
+
+def royalties_payable(payee_id: str) -> str:
+    """Name the account of what a payee is owed."""
+    return _named(PAYABLE_PREFIX, payee_id)
+
+
+def royalty_advances(payee_id: str) -> str:
+    """Name the account of what a payee got in advance and has not earned back."""
+    return _named(ADVANCE_PREFIX, payee_id)
+
+
+def reserve(payee_id: str) -> str:
+    """Name the account of what is kept back from a payee for later corrections."""
+    return _named(RESERVE_PREFIX, payee_id)
+
+
+def disputed(payee_id: str) -> str:
+    """Name the account of what a payee would be owed if a dispute ends in his favour."""
+    return _named(DISPUTED_PREFIX, payee_id)
+
+
+def owner_of(account_id: str) -> str | None:
+    """Return the creator or payee that an account belongs to, as the account spells it.
+
+    Returns:
+        The last part of an account kept per party, or None for the house's own accounts.
+
+    >>> owner_of("Liabilities:Accrued:pkg-numpy"), owner_of("Expenses:Royalty")
+    ('pkg-numpy', None)
+    """
+    for prefix in (
+        ACCRUED_PREFIX,
+        PAYABLE_PREFIX,
+        ADVANCE_PREFIX,
+        RESERVE_PREFIX,
+        DISPUTED_PREFIX,
+    ):
+        if account_id.startswith(prefix):
+            return account_id[len(prefix) :]
+    return None
+
+
+def _named(prefix: str, owner_id: str) -> str:
+    return check_account_id(prefix + owner_id.replace(":", "/"))
