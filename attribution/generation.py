@@ -156,6 +156,7 @@ def _draw(logits: Tensor, uniform: NDArray[np.float64], sampling: Sampling) -> T
     Args:
         logits: [B, V], float64.
         uniform: [B], in [0, 1).
+        sampling: temperature, top_k and top_p.
     """
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)

@@ -19,9 +19,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from attribution.errors import ModelFolderError
 from attribution.files import sha256_file
+
+# Its bars for loading and saving would break into ours.
+transformers_logging.disable_progress_bar()
 
 _WEIGHTS = (
     "model.safetensors",
