@@ -25,7 +25,7 @@ from attribution.errors import ModelFolderError
 from attribution.files import sha256_file
 
 # Its bars for loading and saving would break into ours.
-transformers_logging.disable_progress_bar()
+transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 _WEIGHTS = (
     "model.safetensors",
