@@ -1,0 +1,139 @@
+"""How many outputs each stratum gives to the sample, and which of them are certain.
+
+1. The sizes add up to the size asked for, unless there are fewer outputs with a value.
+2. No stratum is asked for more outputs than it has; what it cannot give goes to the others.
+3. A stratum with money is never left without a chance: it gets at least one output, or two when
+   the size allows it, so that its spread can be seen.
+4. Within a stratum the largest outputs become certain until no remaining one would be drawn with
+   a probability of 1 or more; the certain records are always the largest, ties included.
+
+Proportional allocation divides by value; Neyman allocation by value times the spread of the
+quantity estimated (Neyman 1934; Särndal et al. 1992, 3.7.3-3.7.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from contracts.split import split_by_weights
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """A stratum's design: with a record's value it gives the record's probability.
+
+    Args:
+        name: the values of the columns that make it.
+        outputs: payable outputs in it.
+        value_units: their value.
+        size: expected number of sampled outputs.
+        certain: outputs with probability 1.
+        certainty_min_units: value from which an output is certain; 0 when none is.
+        rest_size: expected number sampled among the others.
+        rest_units: value of the others.
+    """
+
+    name: str
+    outputs: int
+    value_units: int
+    size: int
+    certain: int
+    certainty_min_units: int
+    rest_size: int
+    rest_units: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the form that stands in a sample manifest."""
+        fields = {key: value for key, value in vars(self).items() if key != "name"}
+        return {"stratum": self.name, **fields}
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Stratum:
+        """Read what `as_json` wrote."""
+        fields = {key: int(value) for key, value in entry.items() if key != "stratum"}
+        return cls(name=str(entry["stratum"]), **fields)
+
+
+def allocate(
+    target_size: int,
+    *,
+    units: Sequence[int],
+    valued: Sequence[int],
+    spreads_ppm: Sequence[int],
+) -> list[int]:
+    """Divide the sample's size among the strata.
+
+    Args:
+        target_size: expected size of the whole sample.
+        units: value of each stratum.
+        valued: outputs with a value in each stratum.
+        spreads_ppm: spread of each stratum; the same for all means proportional to value.
+
+    Returns:
+        The expected size of each stratum, in their order.
+    """
+    floor = 2 if target_size >= 2 * len(units) else 1
+    sizes = [min(floor, count) for count in valued]
+    weights = [value * spread for value, spread in zip(units, spreads_ppm, strict=True)]
+    open_strata = [i for i, count in enumerate(valued) if count]
+    fixed = [i for i, count in enumerate(valued) if not count]
+    while open_strata:
+        left = max(0, target_size - sum(sizes[i] for i in fixed))
+        wanted = split_by_weights(left, [weights[i] for i in open_strata])
+        capped = [
+            (i, min(valued[i], max(size, sizes[i])))
+            for i, size in zip(open_strata, wanted, strict=True)
+        ]
+        bound = [
+            (i, size)
+            for (i, size), want in zip(capped, wanted, strict=True)
+            if size != want or size == valued[i]
+        ]
+        if not bound:
+            for i, size in capped:
+                sizes[i] = size
+            break
+        for i, size in bound:
+            sizes[i] = size
+            fixed.append(i)
+        open_strata = [i for i in open_strata if i not in {j for j, _ in bound}]
+    return sizes
+
+
+def design_stratum(
+    name: str,
+    size: int,
+    *,
+    outputs: int,
+    valued: int,
+    units: int,
+    top_values: Sequence[int],
+) -> Stratum:
+    """Find the certain outputs of a stratum and the numbers of the others.
+
+    Args:
+        name: the stratum.
+        size: its expected sample size.
+        outputs: payable outputs in it.
+        valued: those with a value.
+        units: value of the stratum.
+        top_values: at least its `size` largest values, or all of them.
+
+    Returns:
+        The design.
+    """
+    if size >= valued:
+        least = 1 if valued else 0
+        return Stratum(name, outputs, units, valued, valued, least, 0, 0)
+    values = sorted(top_values, reverse=True)
+    rest, certain = units, 0
+    while certain < size and values[certain] * (size - certain) >= rest:
+        rest -= values[certain]
+        certain += 1
+    least = values[certain - 1] if certain else 0
+    # The last certain value could only be the whole rest if no other output had a value.
+    assert certain < size, (name, certain, size)
+    assert not certain or values[certain] < least, (name, values[certain], least)
+    return Stratum(name, outputs, units, size, certain, least, size - certain, rest)

@@ -1,0 +1,305 @@
+"""The sums behind the estimates: one pass over the influence table, in whole numbers.
+
+With X = sum_q W_q, for every sampled output q (0 <= q < n, in the order of its id):
+
+    f_q = round(10^30 W_q / (X T_q))                  integer; 0 when q is unexplained
+    h_q = 10^15 sqrt(1 - pi_q) W_q / X                noise weight, rounded to an integer
+
+and for work w (creators alike, after the split-weighted sum over their works on each output):
+
+    y_w      = sum_q f_q S[q,w]                       numerator of the share
+    square_w = sum_q t[q,w]^2,   t[q,w] = round(h_q S[q,w] / T_q)
+    cross_w  = sum_q t[q,w] h_q
+
+1. Everything summed is an Int128 made per row before any grouping, so the order of rows, threads
+   and machines cannot change a digit. The bound on |S/T| keeps every sum below 10^38.
+2. The table is read in pieces that never cut an output in two, so memory does not grow with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import isqrt
+from pathlib import Path
+
+import polars as pl
+
+from flows.data_errors import EstimationError
+
+SCALE = 10**30
+NOISE_SCALE = 10**15
+_PPT = 10**12
+_BATCH_ROWS = 1_000_000
+_SUMS = ("y", "square", "cross", "outputs")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The sampled outputs with their factors.
+
+    Args:
+        table: output_id, f (Int128), t0 (Int64), h_over_t (Float64) of the explained outputs.
+        sampled: how many outputs are in the sample.
+        explained: how many of them are explained.
+        random: how many were drawn with a probability below 1.
+        unexplained: sum of 10^30 W_q / X over the unexplained.
+        explained_total: sum of f_q T_q over the explained.
+        noise_square: sum of h_q^2 over the whole sample.
+        unexplained_square: the same over the unexplained.
+    """
+
+    table: pl.DataFrame
+    sampled: int
+    explained: int
+    random: int
+    unexplained: int
+    explained_total: int
+    noise_square: int
+    unexplained_square: int
+
+
+@dataclass
+class Moments:
+    """The sums for works, creators and decoys; see the module's header.
+
+    Args:
+        denominator: what numerators are divided by, about 10^30.
+        unexplained: numerator of the unexplained part.
+        unexplained_square: its noise, for its variance.
+        noise_square: sum of h_q^2.
+        random: outputs drawn with a probability below 1.
+        splits: owners of each work, adding up to 1.
+        works: name to (y, square, cross, outputs).
+        creators: name to (square, cross, outputs); numerators follow from works and splits.
+        decoys: name to y.
+    """
+
+    denominator: int
+    unexplained: int
+    unexplained_square: int
+    noise_square: int
+    random: int
+    splits: Mapping[str, Sequence[tuple[str, Fraction]]]
+    works: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
+    creators: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    decoys: dict[str, int] = field(default_factory=dict)
+
+
+def explain(
+    sample: pl.DataFrame, gains: pl.DataFrame, influence: Path, *, gain_min: int, total_ppm: int
+) -> Outputs:
+    """Decide which outputs are explained and give each its factors.
+
+    Args:
+        sample: event_id, pi_ppt, weighted_value_units of every sampled output.
+        gains: output_id, gain_nanonats, total_nanonats, tokens_scored.
+        influence: the influence table.
+        gain_min: least gain per scored token, in nanonats.
+        total_ppm: least total over gross movement, in ppm.
+
+    Returns:
+        The outputs.
+
+    Raises:
+        EstimationError: a sampled output was not attributed, one attributed was not sampled, or
+            the table's rows do not add up to the total that attribution measured.
+    """
+    trained = pl.col("kind") == "trained"
+    nats = pl.col("influence_nanonats").cast(pl.Int128)
+    totals = (
+        pl.scan_parquet(influence)
+        .filter(trained)
+        .group_by("output_id")
+        .agg(nats.sum().alias("total"), nats.abs().sum().alias("gross"), pl.len().alias("rows"))
+        .collect(engine="streaming")
+    )
+    rows = (
+        sample.sort("event_id")
+        .rename({"event_id": "output_id"})
+        .join(gains.rename({"total_nanonats": "stated"}), on="output_id", how="left")
+        .join(totals, on="output_id", how="left", maintain_order="left")
+    )
+    _check_cover(rows, gains)
+    x = sum(rows["weighted_value_units"].to_list())
+    if x <= 0:
+        raise EstimationError("the sample is empty or has no value; there is nothing to divide")
+    return _factors(rows, x, gain_min, total_ppm)
+
+
+def _check_cover(rows: pl.DataFrame, gains: pl.DataFrame) -> None:
+    """Check that sample, gains and influence speak of the same outputs and totals."""
+    lacking = rows.filter(pl.col("gain_nanonats").is_null())["output_id"].to_list()
+    if lacking:
+        raise EstimationError(
+            f"{len(lacking)} of {rows.height} sampled outputs were not attributed, the first is "
+            f"{lacking[0]}; run the attribution step again"
+        )
+    if gains.height != rows.height:
+        stray = gains.join(rows, on="output_id", how="anti")["output_id"].sort().to_list()
+        raise EstimationError(
+            f"the gains table has {gains.height} outputs, the sample {rows.height}; "
+            f"{stray[:1]} was never sampled or stands twice. Run the attribution step again"
+        )
+    # Each row is rounded to a nanonat, so the sum may be off by half of one per row, and the
+    # total itself by the rounding of a float; anything beyond means that rows are missing.
+    stated = pl.col("stated").cast(pl.Int128)
+    slack = pl.col("rows").cast(pl.Int128) + stated.abs() // 1_000_000 + 1_000
+    off = rows.filter((pl.col("total").fill_null(0) - stated).abs() > slack.fill_null(1_000))
+    if off.height:
+        first = off.row(0, named=True)
+        raise EstimationError(
+            f"output {first['output_id']}: its influence rows add up to {first['total']} nanonats, "
+            f"attribution measured {first['stated']}; the influence table is incomplete. "
+            f"Run the attribution step again"
+        )
+
+
+def _factors(rows: pl.DataFrame, x: int, gain_min: int, total_ppm: int) -> Outputs:
+    """Compute f_q and h_q of every output, in whole numbers."""
+    table: dict[str, list[object]] = {"output_id": [], "f": [], "t0": [], "h_over_t": []}
+    sums = dict.fromkeys(("unexplained", "total", "noise", "unexplained_noise"), 0)
+    columns = ["output_id", "pi_ppt", "weighted_value_units", "gain_nanonats", "tokens_scored"]
+    random = 0
+    for name, pi, weight, gain, tokens, total, gross in rows.select(
+        [*columns, "total", "gross"]
+    ).iter_rows():
+        noise = isqrt(NOISE_SCALE**2 * (_PPT - pi) * weight * weight // (_PPT * x * x))
+        random += pi < _PPT
+        sums["noise"] += noise * noise
+        clear_gain = gain > 0 and gain >= gain_min * tokens
+        if not (clear_gain and total and total > 0 and total * 10**6 >= total_ppm * gross):
+            sums["unexplained"] += _round(SCALE * weight, x)
+            sums["unexplained_noise"] += noise * noise
+            continue
+        factor = _round(SCALE * weight, x * total)
+        sums["total"] += factor * total
+        for key, value in zip(table, (name, factor, noise, noise / total), strict=True):
+            table[key].append(value)
+    schema = {"output_id": pl.String, "f": pl.Int128, "t0": pl.Int64, "h_over_t": pl.Float64}
+    return Outputs(
+        table=pl.DataFrame(table, schema=schema),
+        sampled=rows.height,
+        explained=len(table["output_id"]),
+        random=random,
+        unexplained=sums["unexplained"],
+        explained_total=sums["total"],
+        noise_square=sums["noise"],
+        unexplained_square=sums["unexplained_noise"],
+    )
+
+
+def accumulate(
+    influence: Path, outputs: Outputs, splits: Mapping[str, Sequence[tuple[str, Fraction]]]
+) -> Moments:
+    """Add up the sums of every work, creator and decoy.
+
+    Args:
+        influence: output_id, group_id, kind, influence_nanonats, sorted by output and group.
+        outputs: from `explain`.
+        splits: owners of every trained work, adding up to 1.
+
+    Returns:
+        The moments.
+
+    Raises:
+        EstimationError: the table is not sorted by output.
+    """
+    owners = pl.DataFrame(
+        [
+            (work, creator, float(share))
+            for work, parts in splits.items()
+            for creator, share in parts
+        ],
+        schema={"group_id": pl.String, "creator": pl.String, "part": pl.Float64},
+        orient="row",
+    )
+    works, creators, decoys = [], [], []
+    for piece in _pieces(influence):
+        # piece: [rows] of whole outputs; unexplained outputs fall out of the inner join.
+        known = piece.join(outputs.table, on="output_id")
+        trained = known.filter(pl.col("kind") == "trained").with_columns(
+            (pl.col("influence_nanonats") * pl.col("h_over_t")).alias("exact")
+        )
+        product = pl.col("f") * pl.col("influence_nanonats").cast(pl.Int128)
+        works.append(
+            trained.with_columns(pl.col("exact").round().cast(pl.Int64).alias("t"))
+            .group_by("group_id")
+            .agg(product.sum().alias("y"), *_noise())
+        )
+        creators.append(_creator_sums(trained, owners))
+        decoys.append(
+            known.filter(pl.col("kind") == "decoy")
+            .group_by("group_id")
+            .agg(product.sum().alias("y"))
+        )
+    moments = Moments(
+        denominator=outputs.explained_total + outputs.unexplained,
+        unexplained=outputs.unexplained,
+        unexplained_square=outputs.unexplained_square,
+        noise_square=outputs.noise_square,
+        random=outputs.random,
+        splits=splits,
+    )
+    moments.works = dict.fromkeys(splits, (0, 0, 0, 0))
+    moments.works |= {n: (y, s, c, o) for n, (y, s, c, o) in _total(works, "group_id", _SUMS)}
+    moments.creators = {n: (s, c, o) for n, (s, c, o) in _total(creators, "creator", _SUMS[1:])}
+    moments.decoys = {n: y for n, (y,) in _total(decoys, "group_id", _SUMS[:1])}
+    numerators = sum(y for y, *_ in moments.works.values())
+    assert numerators == outputs.explained_total, (numerators, outputs.explained_total)
+    return moments
+
+
+def _noise() -> list[pl.Expr]:
+    """Give the aggregations of t: squares, products with h, and outputs touched."""
+    t = pl.col("t").cast(pl.Int128)
+    return [
+        (t * t).sum().alias("square"),
+        (t * pl.col("t0").cast(pl.Int128)).sum().alias("cross"),
+        pl.len().cast(pl.Int64).alias("outputs"),
+    ]
+
+
+def _creator_sums(trained: pl.DataFrame, owners: pl.DataFrame) -> pl.DataFrame:
+    """Sum each creator's works on each output before squaring."""
+    return (
+        trained.select("output_id", "group_id", "exact", "t0")
+        .join(owners, on="group_id")
+        .with_columns((pl.col("exact") * pl.col("part")).round().cast(pl.Int64).alias("t"))
+        .group_by("output_id", "creator")
+        .agg(pl.col("t").sum(), pl.col("t0").first())
+        .group_by("creator")
+        .agg(_noise())
+    )
+
+
+def _total(
+    parts: Sequence[pl.DataFrame], key: str, columns: Sequence[str]
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Add up the pieces' sums by name, in the order of the names."""
+    whole = pl.concat(parts).group_by(key).agg([pl.col(c).sum() for c in columns]).sort(key)
+    for name, *sums in whole.select(key, *columns).iter_rows():
+        yield name, tuple(sums)
+
+
+def _pieces(influence: Path) -> Iterator[pl.DataFrame]:
+    """Read the table in pieces of bounded size that end where an output ends."""
+    frame = pl.scan_parquet(influence).select("output_id", "group_id", "kind", "influence_nanonats")
+    held = frame.head(0).collect()
+    for batch in frame.collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True):
+        held = pl.concat([held, batch])
+        if not held["output_id"].is_sorted():
+            raise EstimationError(
+                f"{influence} is not sorted by output_id; run the attribution step again"
+            )
+        last = held["output_id"][-1] if held.height else None
+        yield held.filter(pl.col("output_id") != last)
+        held = held.filter(pl.col("output_id") == last)
+    yield held
+
+
+def _round(numerator: int, denominator: int) -> int:
+    """Round a quotient of positive whole numbers half to even."""
+    quotient, rest = divmod(numerator, denominator)
+    return quotient + (2 * rest > denominator or (2 * rest == denominator and quotient % 2 == 1))

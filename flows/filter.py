@@ -1,0 +1,169 @@
+"""Which outputs are paid for: each exclusion has a name, a rule and a count, and can be appealed.
+
+The rules are asked in this order and the first that applies names the reason:
+
+    error         the call failed
+    test          marked as a test, or from a tenant listed as internal
+    redacted, tool_call        decided by the log format: there is no text to attribute
+    empty         the output has no text but white space
+    cache_hit     answered from a cache, unless the settings pay for those
+    self_dealing  the tenant is a payee, or acts for one
+    bot           more outputs in one minute by one user (or tenant without users) than allowed
+    duplicate     same tenant, prompt and output as an earlier output that is still payable
+
+1. Nothing is deleted: an excluded output stays in its row with its reason and its value.
+2. payable + excluded = outputs, in count and in value; the manifest says both per reason.
+3. Decisions depend on the set of records only, not on their order or on how they were split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+_BLANK = r"^\s*$"
+KEY_COLUMNS = (
+    "event_id",
+    "tenant_hmac",
+    "user_hmac",
+    "ts_utc",
+    "status",
+    "prompt_sha256",
+    "output_sha256",
+    "cache_hit",
+    "is_test",
+    "value_units",
+    "exclusion_reason",
+)
+
+
+@dataclass(frozen=True)
+class FilterSettings:
+    """What is not paid for.
+
+    Args:
+        test_tenants: pseudonyms (HMAC) of internal tenants.
+        self_dealing: pseudonym of a tenant to the party it is or acts for.
+        pay_cache_hits: whether answers from a cache are paid.
+        user_per_minute_max: outputs a user may cause in one clock minute.
+        tenant_per_minute_max: the same for a tenant whose log names no users.
+        drop_duplicates: whether exact repetitions are paid once only.
+    """
+
+    test_tenants: frozenset[str] = frozenset()
+    self_dealing: Mapping[str, str] | None = None
+    pay_cache_hits: bool = False
+    user_per_minute_max: int = 120
+    tenant_per_minute_max: int = 1200
+    drop_duplicates: bool = True
+
+
+def keys_of(outputs: pl.LazyFrame, *, rank: int = 0) -> pl.LazyFrame:
+    """Select what the filters look at; no text but whether it is blank.
+
+    Args:
+        outputs: rows of the outputs table.
+        rank: 0 for records already settled, 1 for later ones; earlier ones are never unpaid.
+    """
+    blank = pl.col("output_text").fill_null("").str.contains(_BLANK)
+    return outputs.select(*KEY_COLUMNS, blank.alias("blank"), pl.lit(rank).alias("rank"))
+
+
+def decide(keys: pl.DataFrame, settings: FilterSettings) -> pl.DataFrame:
+    """Find the reason to exclude each output.
+
+    Args:
+        keys: from `keys_of`; `exclusion_reason` holds what the log format decided.
+        settings: the rules.
+
+    Returns:
+        event_id and exclusion_reason (null = payable), in the order of the ids.
+    """
+    dealing = list((settings.self_dealing or {}).keys())
+    tests = pl.col("is_test") | pl.col("tenant_hmac").is_in(sorted(settings.test_tenants))
+    reason = (
+        pl.when(pl.col("status") == "error")
+        .then(pl.lit("error"))
+        .when(tests)
+        .then(pl.lit("test"))
+        .when(pl.col("exclusion_reason").is_not_null())
+        .then(pl.col("exclusion_reason"))
+        .when(pl.col("blank"))
+        .then(pl.lit("empty"))
+        .when(pl.col("cache_hit") & (not settings.pay_cache_hits))
+        .then(pl.lit("cache_hit"))
+        .when(pl.col("tenant_hmac").is_in(sorted(dealing)))
+        .then(pl.lit("self_dealing"))
+    )
+    marked = keys.with_columns(reason.alias("reason"))
+    marked = _mark_bursts(marked, settings)
+    if settings.drop_duplicates:
+        marked = _mark_duplicates(marked)
+    return marked.select("event_id", pl.col("reason").alias("exclusion_reason")).sort("event_id")
+
+
+def _mark_bursts(marked: pl.DataFrame, settings: FilterSettings) -> pl.DataFrame:
+    """Exclude every output of a user's minute that has more of them than allowed."""
+    minute = pl.col("ts_utc").dt.truncate("1m")
+    counts = (
+        marked.filter(pl.col("reason").is_null())
+        .group_by("tenant_hmac", "user_hmac", minute.alias("minute"))
+        .agg(pl.len().alias("count"))
+    )
+    limit = (
+        pl.when(pl.col("user_hmac").is_null())
+        .then(settings.tenant_per_minute_max)
+        .otherwise(settings.user_per_minute_max)
+    )
+    bursts = counts.filter(pl.col("count") > limit).select(
+        "tenant_hmac", "user_hmac", "minute", pl.lit(value=True).alias("burst")
+    )
+    joined = marked.with_columns(minute.alias("minute")).join(
+        bursts, on=["tenant_hmac", "user_hmac", "minute"], how="left", nulls_equal=True
+    )
+    bot = pl.when(pl.col("reason").is_null() & pl.col("burst").fill_null(value=False))
+    return joined.with_columns(bot.then(pl.lit("bot")).otherwise(pl.col("reason")).alias("reason"))
+
+
+def _mark_duplicates(marked: pl.DataFrame) -> pl.DataFrame:
+    """Exclude repetitions of an output that is still payable; the earliest stays."""
+    later = (
+        marked.filter(pl.col("reason").is_null() & pl.col("output_sha256").is_not_null())
+        .sort("rank", "ts_utc", "event_id")
+        .filter(~pl.struct("tenant_hmac", "prompt_sha256", "output_sha256").is_first_distinct())
+        .select("event_id")
+    )
+    again = pl.col("event_id").is_in(later["event_id"].implode())
+    return marked.with_columns(
+        pl.when(again).then(pl.lit("duplicate")).otherwise(pl.col("reason")).alias("reason")
+    )
+
+
+def exclusion_counts(keys: pl.DataFrame, decisions: pl.DataFrame) -> dict[str, Any]:
+    """Count outputs and value, payable and per reason; they add up.
+
+    Args:
+        keys: from `keys_of`.
+        decisions: from `decide`, for the same records.
+
+    Returns:
+        outputs, value_units, payable and excluded, for the manifest.
+    """
+    joined = keys.select("event_id", "value_units").join(decisions, on="event_id", how="left")
+    rows = (
+        joined.group_by("exclusion_reason")
+        .agg(pl.len().alias("outputs"), pl.col("value_units").cast(pl.Int128).sum().alias("units"))
+        .sort("exclusion_reason")
+        .iter_rows()
+    )
+    table = {reason: {"outputs": count, "value_units": units} for reason, count, units in rows}
+    payable = table.pop(None, {"outputs": 0, "value_units": 0})
+    whole = {
+        key: payable[key] + sum(entry[key] for entry in table.values())
+        for key in ("outputs", "value_units")
+    }
+    assert whole["outputs"] == keys.height, (whole, keys.height)
+    return {**whole, "payable": payable, "excluded": table}

@@ -1,0 +1,305 @@
+"""Log files to the canonical table of one date: every line is accounted for, and twice is once.
+
+    outputs/DATE.parquet              the night's outputs, payable or not, sorted by event_id
+    outputs/DATE.late-SHA12.parquet   outputs that arrived after DATE was sampled, one file a batch
+    quarantine/DATE.jsonl             lines that should be outputs and cannot be read
+
+1. A line is an output (or several), something else (counted as not_output), of another date
+   (counted), or rejected (quarantined with reason, file, line, digest and text). Counts foot.
+2. The same logs give the same bytes; a record read again changes nothing; a later revision of a
+   record replaces it as long as the date is not sampled.
+3. Once the date is sampled its table never changes. New records become a late batch, named by its
+   batch root; revised ones are quarantined ("revised_after_sample") for a person to adjust.
+4. batch_root = SHA256("byline-batch/1" LF, then for every output in the order of ids
+   event_id SP raw_sha256 LF). It fixes the night's seed before anything is scored, and anybody with
+   a list of the records can recompute it with sha256sum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date as Date  # noqa: N812 - `date` is the argument's name everywhere
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+
+from flows.artefacts import manifest_path, sink_parquet, verify_data, write_manifest
+from flows.canonical_rows import DAY_US, EPOCH_ORDINAL, IngestSettings, RowMaker
+from flows.filter import FilterSettings, decide, exclusion_counts, keys_of
+from flows.ingest_schema import OUTPUTS_FORMAT, OUTPUTS_SCHEMA
+from flows.logs.detection import adapter_named, detect_format
+from flows.logs.reading import LineReader, LogFile, find_logs
+from flows.logs.record import LogAdapter, NotAnOutputError, RejectedError
+from flows.quarantine import Reject, write_quarantine
+from flows.row_spool import RowSpool
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What an ingest left behind.
+
+    Args:
+        outputs: `outputs/DATE.parquet`.
+        manifest: its manifest.
+        late: every late batch of the date, oldest name first; the settling of each is idempotent.
+        new_late: the late batch this run has written, if any.
+        quarantined: rejects of the date, all reasons together.
+    """
+
+    outputs: Path
+    manifest: dict[str, Any]
+    late: tuple[Path, ...]
+    new_late: Path | None
+    quarantined: int
+
+
+@dataclass
+class _Tally:
+    """What happened to the lines so far."""
+
+    records: int = 0
+    outputs: int = 0
+    other_date: int = 0
+    rejects: list[Reject] = field(default_factory=list)
+    not_output: Counter[str] = field(default_factory=Counter)
+    inputs: dict[str, str] = field(default_factory=dict)
+    formats: dict[str, str] = field(default_factory=dict)
+
+
+def ingest(
+    paths: Sequence[str | Path],
+    date: Date,
+    out: Path,
+    quarantine: Path,
+    *,
+    hmac_key: bytes,
+    settings: IngestSettings | None = None,
+    settled: bool = False,
+    now_us: int | None = None,
+) -> IngestResult:
+    """Read log files and write the table of one date, its manifest and its quarantine.
+
+    Args:
+        paths: files, folders, globs or fsspec URLs.
+        date: the UTC date whose outputs are wanted.
+        out: `outputs/DATE.parquet`.
+        quarantine: `quarantine/DATE.jsonl`.
+        hmac_key: the installation's key for pseudonyms.
+        settings: how records become rows, and which of them are not paid for.
+        settled: the date is sampled already; new records become a late batch.
+        now_us: time of the run in microseconds since 1970, for the clock skew rule.
+
+    Returns:
+        The paths and the manifest.
+
+    Raises:
+        LogError: a path names no file, a format is unknown, or a file is damaged.
+        ArtefactError: the date is settled and its table was altered.
+    """
+    settings = settings or IngestSettings()
+    maker = RowMaker(settings, hmac_key, now_us)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+        spool, tally = RowSpool(Path(folder)), _Tally()
+        for file in find_logs(paths):
+            _read_file(file, maker, spool, tally, date.toordinal() - EPOCH_ORDINAL)
+        parts = spool.merged()
+        counts = _counts(tally, spool)
+        if settled:
+            return _write_late(parts, date, out, quarantine, tally, counts, settings)
+        manifest = _write_table(out, pl.scan_parquet(parts), date, tally, counts, settings)
+    rejected = write_quarantine(quarantine, tally.rejects)
+    return IngestResult(out, manifest, late_batches(out), None, sum(rejected.values()))
+
+
+def late_batches(out: Path) -> tuple[Path, ...]:
+    """List the late batches of a date that are complete, by name."""
+    found = sorted(out.parent.glob(f"{out.stem}.late-*.parquet"))
+    return tuple(path for path in found if manifest_path(path).exists())
+
+
+def batch_root(rows: pl.LazyFrame) -> str:
+    """Compute the root of a batch from its rows in the order of event_id, as hex."""
+    digest = hashlib.sha256(b"byline-batch/1\n")
+    line = pl.concat_str(pl.col("event_id"), pl.lit(" "), pl.col("raw_sha256"), pl.lit("\n"))
+    for piece in rows.select(line.alias("line")).collect_batches(maintain_order=True):
+        digest.update("".join(piece["line"].to_list()).encode("utf-8"))
+    return digest.hexdigest()
+
+
+def _read_file(file: LogFile, maker: RowMaker, spool: RowSpool, tally: _Tally, day: int) -> None:
+    """Read one file's records into the spool, or into the tally."""
+    wanted = maker.settings.log_format
+    adapter = adapter_named(wanted) if wanted else detect_format(file)
+    if adapter is None:
+        tally.formats[file.label] = "empty"
+        return
+    reader = LineReader(file)
+    rejects: list[tuple[int | None, Reject]] = []
+    nearest: int | None = None
+    for number, line in reader:
+        tally.records += 1
+        try:
+            days = _take(line, number, file, adapter, maker, spool, tally, day)
+            nearest = days if days is not None else nearest
+        except NotAnOutputError as other:
+            tally.not_output[str(other)] += 1
+        except RejectedError as error:
+            rejects.append(
+                (nearest, Reject.of(file.label, number, error.reason, error.detail, line))
+            )
+    first = next((d for d, _ in rejects if d is not None), nearest)
+    for where, reject in rejects:
+        place = first if where is None else where
+        if place in (day, None):
+            tally.rejects.append(reject)
+        else:
+            tally.other_date += 1
+    tally.inputs[file.label] = reader.sha256
+    tally.formats[file.label] = adapter.name
+
+
+def _take(
+    line: bytes,
+    number: int,
+    file: LogFile,
+    adapter: LogAdapter,
+    maker: RowMaker,
+    spool: RowSpool,
+    tally: _Tally,
+    day: int,
+) -> int | None:
+    """Read one line; give the day of its (first) output.
+
+    Raises:
+        NotAnOutputError: it is something else.
+        RejectedError: it cannot be read.
+    """
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise RejectedError("not_json", f"{error}") from None
+    if not isinstance(record, dict):
+        raise RejectedError("not_json", f"expected an object, got {type(record).__name__}")
+    outputs = adapter.outputs(record)
+    digest = hashlib.sha256(line).hexdigest()
+    rows = []
+    for output in outputs:
+        if output.time_us // DAY_US == day:
+            rows.append(maker.row(output, adapter.name, file.label, number, digest))
+        else:
+            tally.other_date += 1
+    for row in rows:
+        spool.add(row)
+    tally.outputs += len(rows)
+    return outputs[0].time_us // DAY_US if outputs else None
+
+
+def _counts(tally: _Tally, spool: RowSpool) -> dict[str, Any]:
+    """Say what happened to every record, for the manifest."""
+    reasons = Counter(reject.reason for reject in tally.rejects)
+    return {
+        "records": tally.records,
+        "other_date": tally.other_date,
+        "not_output": dict(sorted(tally.not_output.items())),
+        "rejected": dict(sorted(reasons.items())),
+        "replayed": spool.replayed,
+        "superseded": spool.superseded,
+    }
+
+
+def _write_table(
+    out: Path,
+    rows: pl.LazyFrame,
+    date: Date,
+    tally: _Tally,
+    counts: dict[str, Any],
+    settings: IngestSettings,
+    settled: pl.LazyFrame | None = None,
+) -> dict[str, Any]:
+    """Filter the rows and write them with their manifest."""
+    keys = keys_of(rows, rank=1).collect(engine="streaming")
+    known = keys_of(settled).collect(engine="streaming") if settled is not None else keys.clear()
+    decisions = decide(pl.concat([known, keys]), settings.filters)
+    reason = pl.col("exclusion_reason")
+    final = (
+        rows.drop("payable", "exclusion_reason")
+        .join(decisions.lazy(), on="event_id", how="left", maintain_order="left")
+        .with_columns(reason.is_null().alias("payable"))
+        .select(list(OUTPUTS_SCHEMA))
+    )
+    root = batch_root(rows)
+    digest = sink_parquet(out, final)
+    return write_manifest(
+        manifest_path(out),
+        OUTPUTS_FORMAT,
+        inputs=tally.inputs,
+        files={out.name: digest},
+        body={
+            "date": date.isoformat(),
+            "batch_root": root,
+            "currency": settings.currency,
+            "log_formats": tally.formats,
+            "counts": {**counts, **exclusion_counts(keys, decisions)},
+            "filters": _plain(settings.filters),
+        },
+    )
+
+
+def _write_late(
+    parts: Sequence[Path],
+    date: Date,
+    out: Path,
+    quarantine: Path,
+    tally: _Tally,
+    counts: dict[str, Any],
+    settings: IngestSettings,
+) -> IngestResult:
+    """Keep what is new since the date was sampled as a batch of its own."""
+    manifest = verify_data(out, OUTPUTS_FORMAT, step="`byline ingest`")
+    earlier = late_batches(out)
+    settled = pl.scan_parquet([out, *earlier])
+    known = settled.select("event_id", pl.col("raw_sha256").alias("known_sha256"))
+    rows = pl.scan_parquet(list(parts))
+    revised = (
+        rows.join(known, on="event_id")
+        .filter(pl.col("raw_sha256") != pl.col("known_sha256"))
+        .select(
+            "event_id", "source_file", "source_line", "raw_sha256", "known_sha256", "value_units"
+        )
+        .sort("event_id")
+        .collect(engine="streaming")
+    )
+    tally.rejects.extend(_revisions(revised))
+    fresh = rows.join(known, on="event_id", how="anti", maintain_order="left")
+    new_late = None
+    if fresh.select(pl.len()).collect(engine="streaming").item():
+        new_late = out.with_name(f"{out.stem}.late-{batch_root(fresh)[:12]}.parquet")
+        counts = {**counts, "revised_after_sample": revised.height}
+        _write_table(new_late, fresh, date, tally, counts, settings, settled)
+    rejected = write_quarantine(quarantine, tally.rejects)
+    return IngestResult(out, manifest, late_batches(out), new_late, sum(rejected.values()))
+
+
+def _revisions(revised: pl.DataFrame) -> Iterator[Reject]:
+    """Make a reject of every record that changed after its date was sampled."""
+    for event, file, line, raw, known, units in revised.iter_rows():
+        detail = (
+            f"{event} was settled with raw sha256 {known} and now has {raw}, value {units} units; "
+            f"post the difference as an adjustment in the open period"
+        )
+        yield Reject(file, line, "revised_after_sample", detail, raw, "")
+
+
+def _plain(filters: FilterSettings) -> dict[str, Any]:
+    """Give the filters' settings as JSON."""
+    values = dict(vars(filters))
+    values["test_tenants"] = sorted(filters.test_tenants)
+    values["self_dealing"] = dict(sorted((filters.self_dealing or {}).items()))
+    return values
