@@ -6,8 +6,9 @@ evidence, and the papers that left the house. The rules:
 
 1. Every member is named by one relative path, below its own folder; no member
    hides another.
-2. `manifest.json` lists every other member with its SHA-256 and size, the
-   period and the origin of the checkpoint; so one digest covers the archive.
+2. `manifest.json` lists every other member with its SHA-256, the period and the
+   origin of the checkpoint, so one digest covers the archive; `manifest.note`
+   is the log's signature under it.
 3. The same inputs give the same bytes.
 
     pack/
@@ -22,20 +23,24 @@ evidence, and the papers that left the house. The rules:
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ledger.pack import write_pack
-from reports.errors import AuditPackError
+from ledger.note import NoteSigner, sign_note
+from ledger.pack import (
+    MANIFEST,
+    MANIFEST_NOTE,
+    digest_member,
+    manifest_statement,
+    pack_manifest,
+    write_archive,
+)
+from reports.errors import AuditPackError, UnwritableReportError
 
-FORMAT: Final = "byline-pack/1"
-MANIFEST: Final = "manifest.json"
 REQUIRED: Final = ("checkpoint.note", "entries.jsonl")
-_MEMBER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+=-]*(/[A-Za-z0-9][A-Za-z0-9._@+=-]*)*")
+SELF: Final = frozenset({MANIFEST, MANIFEST_NOTE})
 
 Content = bytes | Path
 
@@ -52,7 +57,6 @@ class AuditPackInputs:
         evidence: name below `evidence/` -> bytes or file.
         statements: name below `statements/` -> bytes or file.
         reports: name below `reports/` -> bytes or file.
-        facts: further plain facts for the manifest (payable units and so on).
     """
 
     period: str
@@ -61,7 +65,6 @@ class AuditPackInputs:
     evidence: Mapping[str, Content] = field(default_factory=dict)
     statements: Mapping[str, Content] = field(default_factory=dict)
     reports: Mapping[str, Content] = field(default_factory=dict)
-    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,10 @@ def pack_members(inputs: AuditPackInputs) -> dict[str, Content]:
         member name -> content, sorted by name, `manifest.json` among them.
 
     Raises:
-        AuditPackError: a required part is absent, a name is unsafe or taken twice.
+        AuditPackError: a required part is absent, a name is taken twice, or a
+            file of the evidence cannot be read.
     """
-    members: dict[str, Content] = {k: v for k, v in inputs.book.items() if k != MANIFEST}
+    members: dict[str, Content] = {k: v for k, v in inputs.book.items() if k not in SELF}
     folders = {
         "evidence": inputs.evidence,
         "statements": inputs.statements,
@@ -95,55 +99,47 @@ def pack_members(inputs: AuditPackInputs) -> dict[str, Content]:
             if member in members:
                 raise AuditPackError(inputs.period, f"two members are named {member}")
             members[member] = content
-    for member in members:
-        if not _MEMBER.fullmatch(member):
-            raise AuditPackError(inputs.period, f"member name {member!r} is not a plain path")
     missing = [name for name in REQUIRED if name not in members]
     if missing:
         raise AuditPackError(inputs.period, f"the book part lacks {', '.join(missing)}")
-    members[MANIFEST] = _manifest(inputs, members)
+    digests = {name: _digest(inputs.period, name, content) for name, content in members.items()}
+    members[MANIFEST] = pack_manifest(digests, period=inputs.period, origin=inputs.origin)
     return dict(sorted(members.items()))
 
 
-def write_audit_pack(path: Path, inputs: AuditPackInputs) -> AuditPackSummary:
+def write_audit_pack(
+    path: Path, inputs: AuditPackInputs, signer: NoteSigner | None = None
+) -> AuditPackSummary:
     """Write the pack of a period to a file, whole or not at all.
 
     Args:
         path: where the archive goes, `packs/PERIOD.byline.zip`.
         inputs: see AuditPackInputs.
+        signer: the log's key; with it the manifest is signed as `manifest.note`.
 
     Raises:
-        AuditPackError: see pack_members; also when evidence cannot be read.
+        AuditPackError: see pack_members.
+        UnwritableReportError: the file could not be written; nothing is left of it.
     """
     members = pack_members(inputs)
-    write_pack(path, members)
-    data = path.read_bytes()
-    return AuditPackSummary(path, hashlib.sha256(data).hexdigest(), len(members), len(data))
-
-
-def _manifest(inputs: AuditPackInputs, members: Mapping[str, Content]) -> bytes:
-    listed = {}
-    for name, content in sorted(members.items()):
-        digest, size = _digest(inputs.period, name, content)
-        listed[name] = {"sha256": digest, "size": size}
-    manifest = {
-        "format": FORMAT,
-        "period": inputs.period,
-        "origin": inputs.origin,
-        "facts": dict(sorted(inputs.facts.items())),
-        "members": listed,
-    }
-    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return text.encode() + b"\n"
-
-
-def _digest(period: str, name: str, content: Content) -> tuple[str, int]:
-    if isinstance(content, bytes):
-        return hashlib.sha256(content).hexdigest(), len(content)
+    manifest = members[MANIFEST]
+    assert isinstance(manifest, bytes), "the manifest is made here"
+    if signer is not None:
+        digest = hashlib.sha256(manifest).hexdigest()
+        note = sign_note(manifest_statement(inputs.origin, digest), [signer])
+        members[MANIFEST_NOTE] = note.encode()
     try:
-        with content.open("rb") as file:
+        write_archive(path, members)
+        with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return digest, content.stat().st_size
+        return AuditPackSummary(path, digest, len(members), path.stat().st_size)
     except OSError as problem:
-        reason = f"{name} cannot be read from {content}: {problem.strerror}"
+        raise UnwritableReportError(str(path), problem.strerror or str(problem)) from problem
+
+
+def _digest(period: str, name: str, content: Content) -> str:
+    try:
+        return digest_member(name, content).sha256
+    except OSError as problem:
+        reason = f"{name} cannot be read from {content!r}: {problem.strerror}"
         raise AuditPackError(period, reason) from problem

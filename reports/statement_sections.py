@@ -212,7 +212,7 @@ def _checkpoint_blocks(statement: Statement) -> Iterator[Block]:
         yield Facts(tuple(pairs), columns=1)
         yield Text(
             "Each entry above is in the log under this root; the proof files show it. Keep the "
-            "checkpoint: with it, any later change of the books can be shown (byline audit verify).",
+            "checkpoint: with it, any later change of the books can be shown.",
             "note",
         )
         if checkpoint.note:

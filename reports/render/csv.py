@@ -1,4 +1,3 @@
-# ruff: noqa: A005 -- the house names renderers by their format; imports here are absolute.
 """Write a statement as CSV: one table a file, one header row, amounts exact, no injection.
 
 1. A text that a spreadsheet would run (it starts with = + - @, tab or return) is

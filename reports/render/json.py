@@ -1,4 +1,3 @@
-# ruff: noqa: A005 -- the house names renderers by their format; imports here are absolute.
 """Write a statement as canonical JSON: sorted keys, no spaces, money as text.
 
 1. Every integer is a JSON string, so that no reader turns money into a float.

@@ -25,7 +25,8 @@ PPT = 10**12
 POOL = "pool:inference"
 NOTE = (
     "ledger.example/byline\n18\nqL9Z6hX0Yw3mJvSx4bq0o8u6vN0m7r2g1k5d3c9a7b8=\n\n"
-    "— ledger.example/byline Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n"
+    "— ledger.example/byline Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/"
+    "Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n"
 )
 
 
