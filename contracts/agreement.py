@@ -273,12 +273,11 @@ class AgreementBook:
     def _superseded_on(self) -> dict[tuple[str, int], date]:
         """The first day a higher version of the same agreement holds, by id and version."""
         superseded: dict[tuple[str, int], date] = {}
-        for earlier, later in pairwise(reversed(self.agreements)):
-            # Read backwards: `later` comes after `earlier` here, so it has the lower version.
-            if earlier.agreement_id == later.agreement_id:
-                known = superseded.get((earlier.agreement_id, earlier.version), date.max)
-                key = (later.agreement_id, later.version)
-                superseded[key] = min(earlier.effective_from, known)
+        for higher, lower in pairwise(reversed(self.agreements)):
+            if higher.agreement_id == lower.agreement_id:
+                known = superseded.get((higher.agreement_id, higher.version), date.max)
+                key = (lower.agreement_id, lower.version)
+                superseded[key] = min(higher.effective_from, known)
         return superseded
 
     def holds_on(self, agreement: Agreement, day: date) -> bool:

@@ -1,0 +1,284 @@
+"""What one agreement earns in one period, in fifteen lines that carry their working.
+
+    1 payable usage          6 split among co-creators     11 disputes and adjustments
+    2 pool or rate           7 reserve taken and released  12 indirect tax
+    3 tiers                  8 minimum guarantee           13 withholding tax
+    4 deductions             9 advance recoupment          14 currency conversion
+    5 caps and floors       10 cross-collateral            15 threshold: pay or carry forward
+
+1. The order is fixed. Every line is there on every statement; one the agreement does not provide
+   for says so and has no amount.
+2. The amounts of lines 2 to 13 add up to the net in the agreement's currency. Each line is whole
+   units, rounded half to even where its formula says, and prints the balance after it.
+3. Nothing here reads a clock, a file or a database: terms, usage, pool amounts and opening
+   balances come in, lines and closing balances go out.
+4. A royalty is never forfeited: what is held in reserve, in dispute or below the threshold is in
+   the closing balances.
+5. Tax is taken of what is positive. A negative net becomes a debit balance that the next
+   royalties pay off; nobody is asked to pay in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from fractions import Fraction
+
+from contracts.agreement import Agreement
+from contracts.balances import Adjustment, Balances, Hold
+from contracts.earning_lines import EarningLine, Sheet
+from contracts.earning_steps import (
+    add_disputes_and_adjustments,
+    add_guarantee,
+    add_payment,
+    add_recoupment,
+    add_reserve,
+    add_taxes,
+    add_terms,
+)
+from contracts.fx import FxTable
+from contracts.period import Period
+from contracts.term_royalty import PoolAmount, TermRoyalty, term_royalty
+from contracts.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class EarningInputs:
+    """Everything one calculation looks at besides the agreement and the period.
+
+    Args:
+        pools: what the licensor was apportioned, one for each pool.
+        usages: usage of the period, for fees per output and per token.
+        shares: shares of each work by party, each adding up to 1.
+        opening: balances at the start of the period.
+        adjustments: corrections of earlier periods.
+        holds: contested parts of this period's royalty.
+        collateral: unrecouped units of the other agreements of the collateral group, by id.
+        fx: exchange rates; needed where payment is in another currency.
+        payment_on: the day of payment, for tax certificates and exchange rates; None means the
+            last day of the period.
+    """
+
+    pools: Sequence[PoolAmount] = ()
+    usages: Sequence[Usage] = ()
+    shares: Mapping[str, Mapping[str, Fraction]] = field(default_factory=dict)
+    opening: Balances = Balances()  # noqa: RUF009 - frozen, all fields frozen or read-only
+    adjustments: Sequence[Adjustment] = ()
+    holds: Sequence[Hold] = ()
+    collateral: Mapping[str, int] = field(default_factory=dict)
+    fx: FxTable | None = None
+    payment_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Earnings:
+    """The result: fifteen lines, the named sums behind the journal entries, closing balances.
+
+    Args:
+        agreement_id: the agreement.
+        version: its version.
+        licensor: whose works earned.
+        payee_id: who is paid.
+        period: the settlement period.
+        currency: the agreement's currency.
+        lines: the fifteen lines, in order.
+        terms: the working of each term.
+        royalty_units: earned, the licensor's part, before reserve (lines 2 to 6).
+        reserve_taken_units: held back.
+        reserve_released_units: released.
+        guarantee_units: topped up.
+        recouped_units: taken for the agreement's own advances.
+        collateral_units: taken for other agreements' advances, by agreement id.
+        adjustment_units: corrections of earlier periods, signed, with debit balances paid off.
+        held_units: held in disputes.
+        indirect_tax_units: added.
+        withheld_units: withheld.
+        net_units: what lines 2 to 13 add up to, or zero if that is negative.
+        payment_currency: the currency of payment.
+        payable_units: paid out, in the payment currency.
+        carried_forward_units: kept for the next period, in the payment currency.
+        opening: balances before.
+        closing: balances after.
+    """
+
+    agreement_id: str
+    version: int
+    licensor: str
+    payee_id: str
+    period: Period
+    currency: str
+    lines: tuple[EarningLine, ...]
+    terms: tuple[TermRoyalty, ...]
+    royalty_units: int
+    reserve_taken_units: int
+    reserve_released_units: int
+    guarantee_units: int
+    recouped_units: int
+    collateral_units: Mapping[str, int]
+    adjustment_units: int
+    held_units: int
+    indirect_tax_units: int
+    withheld_units: int
+    net_units: int
+    payment_currency: str
+    payable_units: int
+    carried_forward_units: int
+    opening: Balances
+    closing: Balances
+
+
+def compute_earnings(
+    agreement: Agreement, period: Period, inputs: EarningInputs | None = None
+) -> Earnings:
+    """Calculate what one agreement earns in one period.
+
+    Args:
+        agreement: the version in force in the period; one that has ended earns nothing new, but
+            its reserves are still released and its balances still paid.
+        period: the settlement period.
+        inputs: usage, pool amounts, balances and so on; None means nothing happened.
+
+    Returns:
+        The fifteen lines and the closing balances.
+
+    Raises:
+        MissingRateError: payment is in another currency and there is no rate.
+        AgreementError: opening balances that cannot be.
+    """
+    inputs = inputs or EarningInputs()
+    terms = _terms_of_period(agreement, period, inputs)
+    payment_on = inputs.payment_on or period.end
+    sheet = Sheet(agreement.currency)
+    add_terms(sheet, terms)
+    royalty_units = sheet.balance_units
+    tranches, taken_units, released_units = add_reserve(
+        sheet, terms, inputs.opening.reserves, period
+    )
+    guarantee_units = add_guarantee(sheet, agreement, period, inputs.opening, royalty_units)
+    recouped, collateral = add_recoupment(sheet, agreement, inputs.opening, inputs.collateral)
+    adjusted = add_disputes_and_adjustments(sheet, inputs.opening, inputs.adjustments, inputs.holds)
+    taxes = add_taxes(sheet, agreement, payment_on)
+    net_units = max(sheet.balance_units, 0)
+    paid = add_payment(
+        sheet, agreement, inputs.opening.carried_forward_units, inputs.fx, payment_on
+    )
+    closing = replace(
+        inputs.opening,
+        unrecouped_units=recouped.unrecouped_units,
+        reserves=tranches,
+        counters=_counters(inputs.opening, terms),
+        year_earned_units=_year_earned(agreement, period, inputs.opening, royalty_units),
+        debit_units=adjusted.debit_units,
+        held_units=adjusted.held_after_units,
+        carried_forward_units=paid.carried_forward_units,
+    )
+    return Earnings(
+        agreement.agreement_id,
+        agreement.version,
+        agreement.licensor,
+        agreement.payee_id,
+        period,
+        agreement.currency,
+        sheet.finished(),
+        terms,
+        royalty_units,
+        taken_units,
+        released_units,
+        guarantee_units,
+        recouped.recouped_units,
+        collateral,
+        adjusted.adjustment_units,
+        adjusted.held_units,
+        taxes.indirect_units,
+        taxes.withheld_units,
+        net_units,
+        agreement.payment_currency,
+        paid.payable_units,
+        paid.carried_forward_units,
+        inputs.opening,
+        closing,
+    )
+
+
+def compute_group(
+    agreements: Sequence[tuple[Agreement, EarningInputs]], period: Period
+) -> list[Earnings]:
+    """Calculate several agreements of one payee, setting off those in one collateral group.
+
+    First every agreement recoups its own advances; then, in the order of agreement ids, what is
+    left of each pays down the advances of the others in its group. An agreement without a group
+    is calculated alone, which is the rule: joint accounting needs a clause.
+
+    Args:
+        agreements: each agreement with its inputs; their `collateral` is filled in here.
+        period: the settlement period.
+
+    Returns:
+        One result per agreement, in the order of agreement ids. The unrecouped closing balance of
+        an agreement whose advance another one paid down is lower by that amount.
+    """
+    in_order = sorted(agreements, key=lambda pair: pair[0].agreement_id)
+    alone = {
+        agreement.agreement_id: compute_earnings(agreement, period, inputs)
+        for agreement, inputs in in_order
+    }
+    unrecouped = {key: result.closing.unrecouped_units for key, result in alone.items()}
+    groups = {a.agreement_id: (a.payee_id, a.currency, a.collateral_group) for a, _ in in_order}
+    results = []
+    for agreement, inputs in in_order:
+        own = agreement.agreement_id
+        others = {
+            key: units
+            for key, units in unrecouped.items()
+            if key != own and agreement.collateral_group and groups[key] == groups[own] and units
+        }
+        result = alone[own]
+        if others:
+            result = compute_earnings(agreement, period, replace(inputs, collateral=others))
+            for key, units in result.collateral_units.items():
+                unrecouped[key] -= units
+        results.append(result)
+    return [
+        replace(
+            result,
+            closing=replace(result.closing, unrecouped_units=unrecouped[result.agreement_id]),
+        )
+        for result in results
+    ]
+
+
+def _terms_of_period(
+    agreement: Agreement, period: Period, inputs: EarningInputs
+) -> tuple[TermRoyalty, ...]:
+    """Calculate every term of an agreement that is in force in the period."""
+    if not agreement.in_force_in(period):
+        return ()
+    pools = {pool.pool_id: pool for pool in inputs.pools}
+    return tuple(
+        term_royalty(
+            term,
+            agreement,
+            period,
+            pools=pools,
+            usages=inputs.usages,
+            shares=inputs.shares,
+            opening=inputs.opening,
+        )
+        for term in agreement.terms
+    )
+
+
+def _counters(opening: Balances, terms: Sequence[TermRoyalty]) -> dict[str, Fraction]:
+    """Return the tier counters after the period."""
+    counters = dict(opening.counters)
+    counters |= {item.term.term_id: item.counter for item in terms if item.counter is not None}
+    return counters
+
+
+def _year_earned(
+    agreement: Agreement, period: Period, opening: Balances, royalty_units: int
+) -> int:
+    """Return the royalties of the agreement year so far, this period included."""
+    before_units = 0 if agreement.is_first_of_year(period) else opening.year_earned_units
+    return before_units + royalty_units

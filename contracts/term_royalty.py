@@ -1,0 +1,328 @@
+"""What one term earns in one period: the first six steps of the calculation.
+
+    usage -> rate -> tiers -> deductions -> caps and floor -> the licensor's part
+
+1. Every step is rounded to whole units once, half to even, and the next step starts from the
+   rounded number: a calculator that follows the printed lines ends on the printed sum.
+2. Deductions never take more than there is.
+3. The per-work cap holds before the cap of the period. The floor holds last.
+4. Amounts per work add up to the amount of the term; the parts of co-creators to that of the work.
+5. The share of a pool comes in after the co-creator split, since claims on a pool are made by
+   party; no second split is made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import lcm
+
+from contracts.agreement import Agreement
+from contracts.balances import Balances
+from contracts.errors import AgreementError
+from contracts.money import round_half_even
+from contracts.period import Period
+from contracts.rate import Window, show_rate
+from contracts.split import split, split_by_weights
+from contracts.terms import POOL_BASES, Basis, Term
+from contracts.usage import Usage, total_outputs, total_tokens
+
+OTHERS = "(others)"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolAmount:
+    """What a party was apportioned from one pool, after its co-creator split.
+
+    Args:
+        pool_id: the pool.
+        pool_units: the whole pool.
+        amount_units: the party's part.
+        working: how the part came about, in one line for the statement.
+        works: the party's part by work, adding up to the amount; empty if not known.
+    """
+
+    pool_id: str
+    pool_units: int
+    amount_units: int
+    working: str = ""
+    works: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check that the works add up.
+
+        Raises:
+            AgreementError: negative, or the works add up to something else.
+        """
+        if self.amount_units < 0:
+            raise AgreementError(
+                f"amount from pool {self.pool_id} must not be negative, got {self.amount_units} "
+                f"units; a correction is an adjustment"
+            )
+        total_units = sum(self.works.values())
+        if self.works and total_units != self.amount_units:
+            raise AgreementError(
+                f"works of pool {self.pool_id} add up to {total_units} units, the amount is "
+                f"{self.amount_units}; apportion the pool again"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingLine:
+    """One line of working: what it is, how it is calculated, what it comes to."""
+
+    label: str
+    formula: str
+    amount_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class TermRoyalty:
+    """What a term earned, step by step; the amounts of the steps add up to `royalty_units`.
+
+    Args:
+        term: the term.
+        usage: step 1, what was used.
+        gross: step 2, at the base rate.
+        tiers: step 3, the difference tiers make; None without tiers.
+        deductions: step 4, negative amounts.
+        limits: step 5, the differences caps and floor make.
+        split: step 6, what belongs to others, negative; None where nothing is split.
+        counter: the tier counter afterwards; None without tiers.
+        works: the licensor's part by work.
+    """
+
+    term: Term
+    usage: WorkingLine
+    gross: WorkingLine
+    tiers: WorkingLine | None
+    deductions: tuple[WorkingLine, ...]
+    limits: tuple[WorkingLine, ...]
+    split: WorkingLine | None
+    counter: Fraction | None
+    works: Mapping[str, int]
+
+    @property
+    def lines(self) -> tuple[WorkingLine, ...]:
+        """The lines that carry money, in order."""
+        optional = [line for line in (self.tiers,) if line] + [*self.deductions, *self.limits]
+        return (self.gross, *optional, *([self.split] if self.split else []))
+
+    @property
+    def royalty_units(self) -> int:
+        """What the licensor earned under the term, before reserve."""
+        return sum(line.amount_units for line in self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What a term's rate is applied to: a count or an amount, with its works."""
+
+    count: Fraction
+    by_work: Mapping[str, Fraction]
+    what: str
+    usage_text: str
+
+
+def term_royalty(
+    term: Term,
+    agreement: Agreement,
+    period: Period,
+    *,
+    pools: Mapping[str, PoolAmount],
+    usages: Sequence[Usage],
+    shares: Mapping[str, Mapping[str, Fraction]],
+    opening: Balances,
+) -> TermRoyalty:
+    """Calculate what one term earns in one period.
+
+    Args:
+        term: a term of the agreement.
+        agreement: the version in force.
+        period: the period.
+        pools: what the licensor was apportioned, by pool id.
+        usages: all usage of the period; the term takes what it covers.
+        shares: shares of each work by party, each adding up to 1 (see `dispute.holdings`); a work
+            that is not there belongs to the licensor alone.
+        opening: balances at the start of the period, for the tier counter.
+
+    Returns:
+        The steps with their working.
+    """
+    measured = _measure(term, agreement, period, pools, usages)
+    gross_units, tiered_units, gross, tiers, counter = _rated(
+        term, agreement, period, measured, opening
+    )
+    deductions = _deductions(term, tiered_units)
+    net_units = tiered_units + sum(line.amount_units for line in deductions)
+    works, limits = _limited(term, net_units, measured)
+    own, split_line = _own_part(term, agreement.licensor, works, shares)
+    usage = WorkingLine(f"{term.term_id}: payable usage", measured.usage_text, 0)
+    result = TermRoyalty(
+        term, usage, gross, tiers, tuple(deductions), tuple(limits), split_line, counter, own
+    )
+    assert result.royalty_units == sum(own.values()), (result, own)
+    assert gross_units >= 0, gross_units
+    return result
+
+
+def _measure(
+    term: Term,
+    agreement: Agreement,
+    period: Period,
+    pools: Mapping[str, PoolAmount],
+    usages: Sequence[Usage],
+) -> _Measured:
+    """Find what the rate is applied to."""
+    if term.basis in POOL_BASES:
+        pool = pools.get(term.pool_id, PoolAmount(term.pool_id, 0, 0))
+        by_work = {work: Fraction(units) for work, units in pool.works.items() if units}
+        text = pool.working or f"{pool.amount_units} of {pool.pool_units} units of the pool"
+        return _Measured(
+            Fraction(pool.amount_units),
+            by_work or {"*": Fraction(1)},
+            f"of pool {term.pool_id}",
+            text,
+        )
+    if term.basis is Basis.FLAT:
+        assert term.flat is not None, term
+        position = period.months_since(term.flat.first) + 1
+        text = f"period {position} of {term.flat.periods}"
+        return _Measured(Fraction(1), {"*": Fraction(1)}, "fee", text)
+    mine = [
+        usage
+        for usage in usages
+        if agreement.covers_work(usage.work_id) and agreement.term_for(usage) is term
+    ]
+    by_work = {}
+    for usage in mine:
+        count = usage.outputs if term.basis is Basis.PER_OUTPUT else usage.tokens
+        by_work[usage.work_id] = by_work.get(usage.work_id, Fraction(0)) + count
+    what = "outputs" if term.basis is Basis.PER_OUTPUT else "tokens"
+    text = (
+        f"{show_rate(total_outputs(mine))} outputs, {show_rate(total_tokens(mine))} tokens "
+        f"of {len(by_work)} works"
+    )
+    return _Measured(sum(by_work.values(), Fraction(0)), by_work, what, text)
+
+
+def _rated(
+    term: Term, agreement: Agreement, period: Period, measured: _Measured, opening: Balances
+) -> tuple[int, int, WorkingLine, WorkingLine | None, Fraction | None]:
+    """Apply the rate, then the tiers."""
+    label = f"{term.term_id}: {term.basis}"
+    if term.flat is not None:
+        units = term.flat.earned_in(period)
+        formula = f"{term.flat.amount_units} / {term.flat.periods} periods"
+        return units, units, WorkingLine(label, formula, units), None, None
+    rate = term.tiers.steps[0].rate if term.tiers else term.rate
+    gross_units = round_half_even(measured.count * rate)
+    formula = f"{show_rate(measured.count)} {measured.what} x {show_rate(rate)}"
+    gross = WorkingLine(label, formula, gross_units)
+    if term.tiers is None:
+        return gross_units, gross_units, gross, None, None
+    before = opening.counters.get(term.term_id, Fraction(0))
+    starts_again = term.tiers.counted is Window.PERIOD or (
+        term.tiers.counted is Window.YEAR and agreement.is_first_of_year(period)
+    )
+    before = Fraction(0) if starts_again else before
+    tiered_units = round_half_even(term.tiers.earned(before, measured.count))
+    working = term.tiers.explain(before, measured.count)
+    tiers = WorkingLine(
+        f"{term.term_id}: tiers, counted by {term.tiers.counted}, applied {term.tiers.applies}",
+        f"{working} = {tiered_units}, less {gross_units}",
+        tiered_units - gross_units,
+    )
+    return gross_units, tiered_units, gross, tiers, before + measured.count
+
+
+def _deductions(term: Term, base_units: int) -> list[WorkingLine]:
+    """Take each named deduction from the royalty, together never more than there is."""
+    lines = []
+    left_units = base_units
+    for deduction in term.deductions:
+        if deduction.rate:
+            wanted_units = round_half_even(base_units * deduction.rate)
+            formula = f"{base_units} x {show_rate(deduction.rate)}"
+        else:
+            wanted_units = deduction.amount_units
+            formula = "fixed amount a period"
+        taken_units = min(wanted_units, left_units)
+        if taken_units < wanted_units:
+            formula += f" = {wanted_units}, no more than what is left"
+        left_units -= taken_units
+        lines.append(WorkingLine(f"{term.term_id}: {deduction.name}", formula, -taken_units))
+    return lines
+
+
+def _limited(
+    term: Term, net_units: int, measured: _Measured
+) -> tuple[dict[str, int], list[WorkingLine]]:
+    """Divide the royalty among works and apply caps and floor; works add up to the result."""
+    works = _by_work(net_units, measured.by_work)
+    lines = []
+    cap_per_work = term.cap_per_work_units
+    if cap_per_work is not None:
+        capped = {work: min(units, cap_per_work) for work, units in works.items()}
+        hit = sum(1 for work in works if capped[work] < works[work])
+        lines.append(
+            WorkingLine(
+                f"{term.term_id}: cap per work",
+                f"at most {cap_per_work} a work; {hit} works above",
+                sum(capped.values()) - sum(works.values()),
+            )
+        )
+        works = capped
+    total_units = sum(works.values())
+    limit_units = total_units if term.cap_units is None else min(total_units, term.cap_units)
+    if term.cap_units is not None:
+        formula = f"at most {term.cap_units} a period"
+        label = f"{term.term_id}: cap per period"
+        lines.append(WorkingLine(label, formula, limit_units - total_units))
+    floored_units = max(limit_units, term.floor_units)
+    if term.floor_units:
+        formula = f"at least {term.floor_units} a period"
+        label = f"{term.term_id}: floor per period"
+        lines.append(WorkingLine(label, formula, floored_units - limit_units))
+    if floored_units != total_units:
+        weights = {work: Fraction(units) for work, units in works.items()}
+        works = _by_work(floored_units, weights)
+    return works, lines
+
+
+def _by_work(amount_units: int, weights: Mapping[str, Fraction]) -> dict[str, int]:
+    """Divide an amount among works by exact weights, in the order of their ids."""
+    positive = {work: weight for work, weight in sorted(weights.items()) if weight > 0}
+    if not positive:
+        return {"*": amount_units} if amount_units else {}
+    over = lcm(*(weight.denominator for weight in positive.values()))
+    counts = [int(weight * over) for weight in positive.values()]
+    return dict(zip(positive, split_by_weights(amount_units, counts), strict=True))
+
+
+def _own_part(
+    term: Term,
+    licensor: str,
+    works: Mapping[str, int],
+    shares: Mapping[str, Mapping[str, Fraction]],
+) -> tuple[dict[str, int], WorkingLine | None]:
+    """Keep the licensor's part of every work that has a sheet of shares."""
+    if term.basis in POOL_BASES:
+        return dict(works), None
+    own = {}
+    lines = []
+    for work, units in works.items():
+        sheet = shares.get(work)
+        if not sheet:
+            own[work] = units
+            continue
+        parties = sorted(sheet)
+        parts = dict(zip(parties, split(units, [sheet[party] for party in parties]), strict=True))
+        own[work] = parts.get(licensor, 0)
+        lines.append(f"{work}: {units} x {show_rate(sheet.get(licensor, Fraction(0)))}")
+    others_units = sum(works.values()) - sum(own.values())
+    if not lines:
+        return own, None
+    shown = "; ".join(lines[:4]) + (f"; and {len(lines) - 4} more works" if lines[4:] else "")
+    return own, WorkingLine(f"{term.term_id}: share of co-creators", shown, -others_units)
