@@ -1,0 +1,232 @@
+"""Open a finished gradient index and read it, trusting no byte that was not checked.
+
+1. The manifest is hashed at opening, and so is every small file it names (bases,
+   curvature, shard manifests, group tables and rows). Rows of documents are
+   checked for their size at opening and hashed chunk by chunk at first use.
+2. A folder without a manifest is an unfinished build and is refused.
+3. Rows are memory-mapped: opening does not read them.
+4. Documents under a tombstone are never scored again, at any level.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from attribution.codec import Codec
+from attribution.errors import IndexDamagedError, IndexIncompleteError
+from attribution.files import sha256_file, sha256_of
+from attribution.index_basis import codec_for, load_basis
+from attribution.index_store import ShardReader
+from attribution.layers import TrackedLayer
+from attribution.preconditioner import Curvature
+from attribution.projection import LayerBasis
+
+
+@dataclass(frozen=True)
+class IndexManifest:
+    """What an index says of itself.
+
+    Attributes:
+        content: the manifest's JSON.
+        sha256: of the manifest file: the identity of the index.
+    """
+
+    content: dict[str, Any]
+    sha256: str
+
+    @property
+    def checkpoints(self) -> int:
+        """How many points of the training path the index holds."""
+        return len(self.content["checkpoints"])
+
+    @property
+    def path_weights(self) -> list[float]:
+        """The weight of each point of the path."""
+        return [float(point["weight"]) for point in self.content["checkpoints"]]
+
+    @property
+    def relative_only(self) -> bool:
+        """Whether only the final weights are known: totals then have no meaning."""
+        return bool(self.content["path_rule"] == "end_only/1")
+
+
+class GradientIndex:
+    """A gradient index, open for reading.
+
+    Attributes:
+        folder: where it is.
+        manifest: what it says of itself.
+        layers: the tracked layers in row order.
+        shards: its shards, trained documents before decoys.
+    """
+
+    def __init__(self, folder: Path, manifest: IndexManifest) -> None:
+        self.folder, self.manifest = folder, manifest
+        content = manifest.content
+        self.layers = tuple(
+            TrackedLayer(y["name"], y["inputs"], y["outputs"], y["bias"], 0)
+            for y in content["layers"]
+        )
+        self._damping = float(content["config"]["damping"])
+        self._points = [
+            load_basis(folder / "bases" / f"{k:03d}", self.layers)
+            for k in range(manifest.checkpoints)
+        ]
+        widths = [self.codec(k).row_bytes for k in range(manifest.checkpoints)]
+        self.shards = [
+            ShardReader(folder / "shards" / shard["name"], widths) for shard in content["shards"]
+        ]
+
+    @classmethod
+    def open(cls, folder: Path | str) -> GradientIndex:
+        """Open a finished index.
+
+        Raises:
+            IndexIncompleteError: the folder holds no finished index.
+            IndexDamagedError: a file is missing, torn or altered.
+        """
+        folder = Path(folder)
+        path = folder / "manifest.json"
+        if not path.is_file():
+            begun = (folder / "build.json").is_file()
+            raise IndexIncompleteError(
+                f"{folder} holds {'an unfinished build' if begun else 'no index'}: there is no "
+                f"manifest.json. Run `byline index build` {'again to finish it' if begun else ''}"
+            )
+        data = path.read_bytes()
+        digest, recorded = sha256_of(data), folder / "manifest.sha256"
+        promised = recorded.read_text(encoding="utf-8")[:64] if recorded.is_file() else "missing"
+        if digest != promised:
+            raise IndexDamagedError(
+                f"{path}: sha256 {digest[:12]}… is not the {promised[:12]}… in manifest.sha256; "
+                f"the manifest was altered. Restore it or build the index again"
+            )
+        content = json.loads(data)
+        for name, wanted in _small_files(content):
+            found = sha256_file(folder / name) if (folder / name).is_file() else "missing"
+            if found != wanted:
+                raise IndexDamagedError(
+                    f"{folder / name}: sha256 {found[:12]}… is not the {wanted[:12]}… in the "
+                    f"manifest; the file was altered. Restore it or build the index again"
+                )
+        return cls(folder, IndexManifest(content, digest))
+
+    @classmethod
+    def loose(cls, folder: Path, content: dict[str, Any]) -> GradientIndex:
+        """Open an index whose manifest is still being made; for the builder alone."""
+        return cls(folder, IndexManifest(content, ""))
+
+    def basis(self, checkpoint: int) -> list[LayerBasis]:
+        """Return the bases of a checkpoint, one per layer."""
+        return self._points[checkpoint][0]
+
+    def curvature(self, checkpoint: int) -> Curvature:
+        """Return the curvature of a checkpoint."""
+        return self._points[checkpoint][1]
+
+    def inverse(self, checkpoint: int, damping: float | None = None) -> Tensor:
+        """Return the elementwise preconditioner of a checkpoint, [D], float64."""
+        return self.curvature(checkpoint).inverse(self._damping if damping is None else damping)
+
+    def codec(self, checkpoint: int) -> Codec:
+        """Return how rows of a checkpoint are stored."""
+        dtype = str(self.manifest.content["config"]["dtype"])
+        return codec_for(dtype, self.curvature(checkpoint), self._damping)
+
+    @cached_property
+    def documents(self) -> pl.DataFrame:
+        """One line per row over all shards, in row order, with `alive`."""
+        tables = [
+            shard.documents.with_columns(pl.lit(number).alias("shard"))
+            for number, shard in enumerate(self.shards)
+        ]
+        dead = {entry["document_id"] for entry in self.manifest.content["tombstones"]}
+        table = pl.concat(tables)
+        return table.with_columns((~pl.col("document_id").is_in(sorted(dead))).alias("alive"))
+
+    @cached_property
+    def groups(self) -> pl.DataFrame:
+        """One line per group row: group_id, kind, documents, tokens_scored."""
+        return pl.read_parquet(self._group_folder / "groups.parquet")
+
+    @property
+    def _group_folder(self) -> Path:
+        return self.folder / "groups" / str(self.manifest.content["groups"]["name"])
+
+    def group_rows(self, checkpoint: int) -> Tensor:
+        """Return the summed rows of all groups at a checkpoint, [G, D], float32, mapped."""
+        width = len(self.curvature(checkpoint).eigenvalues)
+        path = self._group_folder / f"rows-{checkpoint}.bin"
+        shape = (self.groups.height, width)
+        if not shape[0]:
+            return torch.zeros(shape)
+        # Copy-on-write, because torch asks for a writable array; the file is not changed.
+        return torch.from_numpy(np.memmap(path, dtype="<f4", mode="c", shape=shape))
+
+    def stored(self, checkpoint: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (first row over all shards, stored rows) of each chunk of a checkpoint."""
+        first = 0
+        for shard in self.shards:
+            for begin, part in shard.stored(checkpoint):
+                yield first + begin, part
+            first += shard.rows
+
+    def losses(self, checkpoint: int) -> np.ndarray:
+        """Return the summed loss of every row's document, [N], float64, NaN where unknown."""
+        return np.concatenate([shard.losses(checkpoint) for shard in self.shards])
+
+    def excluded(self) -> list[dict[str, str]]:
+        """List documents whose row is zero by definition, with the reason."""
+        found = {}
+        table = self.documents
+        ids, scored = table["document_id"].to_list(), table["tokens_scored"].to_list()
+        for document_id, tokens in zip(ids, scored, strict=True):
+            if tokens == 0:
+                found[document_id] = "nothing to score: fewer than two tokens"
+        for k in range(self.manifest.checkpoints):
+            for document_id, loss in zip(ids, self.losses(k), strict=True):
+                if math.isnan(loss):
+                    found[document_id] = f"loss or gradient not finite at checkpoint {k}"
+        return [{"document_id": name, "reason": why} for name, why in sorted(found.items())]
+
+    def model_folders(self) -> list[Path]:
+        """Return where the model of each point of the path was at the build."""
+        said = json.loads((self.folder / "locations.json").read_bytes())
+        return [(self.folder / name).resolve() for name in said["checkpoints"]]
+
+    def model_folder(self) -> Path:
+        """Return where the final model was at the build."""
+        said = json.loads((self.folder / "locations.json").read_bytes())
+        return (self.folder / str(said["model"])).resolve()
+
+    def verify(self) -> None:
+        """Hash every file and every chunk of every shard.
+
+        Raises:
+            IndexDamagedError: names the first file or row range that differs.
+        """
+        GradientIndex.open(self.folder)
+        for shard in self.shards:
+            shard.verify()
+
+
+def _small_files(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (file, digest) of every file that is hashed at opening."""
+    for k, digests in enumerate(content["bases"]):
+        for name, wanted in sorted(digests.items()):
+            yield f"bases/{k:03d}/{name}.safetensors", wanted
+    for shard in content["shards"]:
+        yield f"shards/{shard['name']}/shard.json", shard["sha256"]
+    for name, wanted in sorted(content["groups"]["files"].items()):
+        yield f"groups/{content['groups']['name']}/{name}", wanted

@@ -1,0 +1,173 @@
+"""Influence of training documents on outputs, summed along the training path.
+
+    influence[q, n] = scale * sum_k w_k  q_k[q] · inverse_k · rows_k[n]
+
+with q_k the projected gradient of the output's summed loss at checkpoint k.
+Positive influence means that training on the document made the output likelier.
+
+1. Checkpoints are added oldest first, in float64; chunks are read in row order.
+2. Scores do not depend on which outputs are scored together, beyond float rounding.
+3. The models must be the ones the index was built from: weights are compared by digest.
+4. An output with nothing to score, or with a loss that is not finite, scores zero
+   everywhere and is listed.
+
+Axes: Q outputs, N documents or G groups, D numbers of a row, K checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attribution.batches import collate, plan
+from attribution.errors import IndexMismatchError
+from attribution.gradients import LossModel, backward, recording
+from attribution.index_config import weights_digest
+from attribution.index_read import GradientIndex
+from attribution.model import LoadedModel, load_model
+from attribution.recorders import RowRecorder
+from attribution.tokens import Encoded
+
+TOKEN_BUDGET = 4096
+_GROUP_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Influence of everything on some outputs.
+
+    Attributes:
+        influence: [Q, X], float64, nats; X in the order of the index's groups or rows.
+        losses: [K, Q], float64, summed loss of each output at each checkpoint, nats.
+    """
+
+    influence: Tensor
+    losses: Tensor
+
+    @property
+    def gains(self) -> Tensor:
+        """What training gained for each output, [Q], float64, nats: loss(start) - loss(end)."""
+        return self.losses[0] - self.losses[-1]
+
+
+class Attributor:
+    """An index and the models of its path, loaded once and kept."""
+
+    def __init__(self, index: GradientIndex, *, folders: Sequence[Path] | None = None) -> None:
+        self.index = index
+        self._folders = list(folders) if folders is not None else index.model_folders()
+        self._final_folder = index.model_folder()
+        self._models: dict[int, LossModel] = {}
+        self._final: LoadedModel | None = None
+
+    @property
+    def final(self) -> LoadedModel:
+        """The final model, with its tokenizer where it has one."""
+        if self._final is None:
+            self._final = load_model(self._final_folder)
+        return self._final
+
+    @property
+    def tokenizer(self) -> Any | None:
+        """The tokenizer of the final model."""
+        return self.final.tokenizer
+
+    def model(self, checkpoint: int) -> LossModel:
+        """Return the model of a checkpoint (rule 3)."""
+        if checkpoint not in self._models:
+            folder = self._folders[checkpoint]
+            wanted = self.index.manifest.content["checkpoints"][checkpoint]["weights_sha256"]
+            found = weights_digest(folder)
+            if found != wanted:
+                raise IndexMismatchError(
+                    f"{folder} has weights {found[:12]}… but the index was built at "
+                    f"{wanted[:12]}…; scores would be noise. Give the "
+                    f"checkpoint the index was built from, or rebuild the index"
+                )
+            last = checkpoint == self.index.manifest.checkpoints - 1
+            loaded = self.final if last else load_model(folder)
+            self._models[checkpoint] = LossModel(loaded.model)
+        return self._models[checkpoint]
+
+    def rows(self, checkpoint: int, encoded: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
+        """Return projected gradients [Q, D], float32, and losses [Q], float64, of outputs."""
+        model = self.model(checkpoint)
+        recorder = RowRecorder(self.index.layers, self.index.basis(checkpoint), model.device)
+        rows = torch.zeros(len(encoded), recorder.width)
+        losses = torch.zeros(len(encoded), dtype=torch.float64)
+        context = self.final.context
+        with recording(model.model, self.index.layers, recorder):
+            for members in plan(encoded, context, TOKEN_BUDGET):
+                batch = collate(encoded, members, context)
+                recorder.start(batch)
+                losses[members] = backward(model, batch)
+                rows[members] = recorder.rows.cpu()
+        rows[~(rows.isfinite().all(1) & losses.isfinite())] = 0.0
+        return rows, losses
+
+    def groups(
+        self, encoded: Sequence[Encoded], progress: Callable[[int, int], None] | None = None
+    ) -> Scores:
+        """Score every group: [Q, G] in the order of `index.groups`."""
+        return self._score(encoded, self.index.groups.height, self._against_groups, progress)
+
+    def documents(
+        self, encoded: Sequence[Encoded], progress: Callable[[int, int], None] | None = None
+    ) -> Scores:
+        """Score every document: [Q, N] in the order of `index.documents`; dead ones get zero."""
+        scores = self._score(
+            encoded, self.index.documents.height, self._against_documents, progress
+        )
+        dead = torch.from_numpy((~self.index.documents["alive"]).to_numpy().copy())
+        scores.influence[:, dead] = 0.0
+        return scores
+
+    def _score(
+        self,
+        encoded: Sequence[Encoded],
+        columns: int,
+        against: Callable[[int, Tensor, Tensor], None],
+        progress: Callable[[int, int], None] | None,
+    ) -> Scores:
+        manifest = self.index.manifest
+        scale = float(manifest.content["calibration"]["scale"])
+        influence = torch.zeros(len(encoded), columns, dtype=torch.float64)
+        losses = torch.zeros(manifest.checkpoints, len(encoded), dtype=torch.float64)
+        for k, weight in enumerate(manifest.path_weights):
+            rows, losses[k] = self.rows(k, encoded)
+            queries = (rows.double() * (self.index.inverse(k) * weight * scale)).float()
+            against(k, queries, influence)
+            if progress is not None:
+                progress(k + 1, manifest.checkpoints)
+        influence[~losses.isfinite().all(0)] = 0.0
+        return Scores(influence, losses)
+
+    def _against_groups(self, k: int, queries: Tensor, influence: Tensor) -> None:
+        rows = self.index.group_rows(k)
+        for begin in range(0, len(rows), _GROUP_ROWS):
+            part = slice(begin, begin + _GROUP_ROWS)
+            influence[:, part] += (queries @ rows[part].T).double()
+
+    def _against_documents(self, k: int, queries: Tensor, influence: Tensor) -> None:
+        codec = self.index.codec(k)
+        folded = codec.fold(queries)
+        for first, stored in self.index.stored(k):
+            influence[:, first : first + len(stored)] += codec.dot(stored, folded).T.double()
+
+
+def nanonats(influence: Tensor) -> np.ndarray:
+    """Quantise influence to whole nanonats, half to even: what the ledger is fed with.
+
+    Args:
+        influence: any shape, float64, nats.
+
+    Returns:
+        The same shape, int64.
+    """
+    return np.rint(influence.numpy() * 1e9).astype(np.int64)

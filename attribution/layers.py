@@ -1,0 +1,138 @@
+"""Which layers of a model are tracked, and what part of it they are.
+
+1. Linear layers are tracked: `nn.Linear` and Hugging Face's `Conv1D` (its weight
+   is stored the other way round; nothing after this module needs to know).
+2. The output head is not tracked: its gradient is as wide as the vocabulary,
+   and where it is tied to the embedding it is no layer of its own.
+3. Whatever holds parameters and is not tracked is named in the coverage, never
+   skipped silently. Parameters that are shared are counted once.
+4. The order of the layers is the order of the model's own module list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from attribution.errors import GradientIndexError
+
+
+@dataclass(frozen=True)
+class TrackedLayer:
+    """One linear layer whose gradients are indexed.
+
+    Attributes:
+        name: its dotted name in the model.
+        inputs: size of its input (activations), without the bias.
+        outputs: size of its output.
+        bias: whether it has a bias; then a constant 1 is added to the input.
+        parameters: how many numbers it holds.
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    bias: bool
+    parameters: int
+
+    @property
+    def rows(self) -> int:
+        """Size of the input axis of its gradient, the bias's constant included."""
+        return self.inputs + int(self.bias)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What is tracked and what is not.
+
+    Attributes:
+        layers: the tracked layers in model order.
+        tracked_parameters: numbers in them.
+        total_parameters: numbers in the model, shared ones once.
+        skipped: name -> number of parameters of each module that is not tracked.
+    """
+
+    layers: tuple[TrackedLayer, ...]
+    tracked_parameters: int
+    total_parameters: int
+    skipped: dict[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the coverage as it stands in a manifest."""
+        return {
+            "layers": [layer.name for layer in self.layers],
+            "parameters_skipped": dict(self.skipped),
+            "parameters_total": self.total_parameters,
+            "parameters_tracked": self.tracked_parameters,
+        }
+
+
+def find_layers(model: nn.Module, patterns: Sequence[str] = ("*",)) -> Coverage:
+    """Find the linear layers to track.
+
+    Args:
+        model: a Hugging Face causal LM, with or without PEFT adapters.
+        patterns: shell patterns of layer names; a layer that matches one is tracked.
+
+    Raises:
+        GradientIndexError: no layer matches.
+    """
+    head = output_head(model)
+    layers: list[TrackedLayer] = []
+    tracked: set[int] = set()
+    skipped: dict[str, int] = {}
+    for name, module in model.named_modules():
+        own = {id(p): p.numel() for p in module.parameters(recurse=False)}
+        if not own:
+            continue
+        wanted = any(fnmatchcase(name, pattern) for pattern in patterns)
+        if wanted and module is not head and isinstance(module, nn.Linear | Conv1D):
+            layers.append(_describe(name, module, sum(own.values())))
+            tracked |= own.keys()
+        else:
+            skipped[name] = sum(own.values())
+    if not layers:
+        raise GradientIndexError(
+            f"no linear layer of {type(model).__name__} matches {list(patterns)}; "
+            f"there would be nothing to index. Modules with parameters: {sorted(skipped)[:8]}"
+        )
+    numbers = {id(p): p.numel() for p in model.parameters()}
+    return Coverage(
+        layers=tuple(layers),
+        tracked_parameters=sum(numbers[key] for key in tracked),
+        total_parameters=sum(numbers.values()),
+        skipped=skipped,
+    )
+
+
+def output_head(model: Any) -> nn.Module | None:
+    """Return the module that turns hidden states into logits, where the model names one."""
+    getter = getattr(model, "get_output_embeddings", None)
+    head = getter() if getter is not None else None
+    return head if isinstance(head, nn.Module) else None
+
+
+def modules_of(model: nn.Module, layers: Sequence[TrackedLayer]) -> list[nn.Module]:
+    """Return the modules of the layers, in order."""
+    modules = dict(model.named_modules())
+    missing = [layer.name for layer in layers if layer.name not in modules]
+    if missing:
+        raise GradientIndexError(
+            f"the model has no layer {missing[0]!r} that the index tracks; "
+            f"it is of another architecture. Give the model the index was built with"
+        )
+    return [modules[layer.name] for layer in layers]
+
+
+def _describe(name: str, module: nn.Module, parameters: int) -> TrackedLayer:
+    if isinstance(module, nn.Linear):
+        outputs, inputs = module.weight.shape
+    else:
+        assert isinstance(module, Conv1D), type(module)
+        inputs, outputs = module.weight.shape
+    return TrackedLayer(name, int(inputs), int(outputs), module.bias is not None, parameters)

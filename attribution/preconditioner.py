@@ -1,0 +1,205 @@
+"""The damped curvature that turns a gradient dot product into an influence.
+
+For one checkpoint and one layer, with labels sampled from the model:
+
+    A = E[a a^T],  S = E[d d^T]              K-FAC factors, over live positions
+    l[i,j] = E[((P_in^T G P_out)[i,j])^2]    corrected eigenvalues, over documents
+    inverse[i,j] = 1 / (l[i,j] + damping * mean(l))
+
+1. The mean is over the layer's whole eigenbasis, so damping does not move when
+   the rank does. What the kept box does not hold is estimated from the factors.
+2. Only the query side is multiplied by the inverse. Stored rows stay gradients,
+   and the curvature can be fitted again without touching them.
+3. The fit reads a sample of the documents, chosen by their place in the corpus
+   and the seed. A document that is not finite is left out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attribution.batches import collate, plan
+from attribution.errors import GradientIndexError
+from attribution.gradients import LossModel, backward, label_draws, recording
+from attribution.layers import TrackedLayer
+from attribution.projection import (
+    LayerBasis,
+    Spectrum,
+    allocate_ranks,
+    decompose,
+    eigen_basis,
+    random_basis,
+)
+from attribution.recorders import CovarianceRecorder, RowRecorder
+from attribution.tokens import Encoded
+
+PROJECTIONS = ("eigen", "random")
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How a basis and its curvature are fitted.
+
+    Attributes:
+        projection: "eigen" or "random".
+        numbers: budget of numbers in a row of one checkpoint; None for full rank.
+        damping: fraction of the layer's mean eigenvalue that is added.
+        share: share of the documents the fit reads, in (0, 1].
+        documents_min: but never fewer than this many (or all there are).
+        seed: of sampled labels, of the sample of documents, of random bases.
+    """
+
+    projection: str = "eigen"
+    numbers: int | None = None
+    damping: float = 0.01
+    share: float = 0.15
+    documents_min: int = 256
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """Corrected eigenvalues of one checkpoint in its basis.
+
+    Attributes:
+        eigenvalues: [D], float32, in the order of a row.
+        means: [layers], float64, mean eigenvalue over each layer's whole basis.
+        widths: numbers of a row that belong to each layer.
+        documents: how many documents it was fitted on.
+    """
+
+    eigenvalues: Tensor
+    means: Tensor
+    widths: tuple[int, ...]
+    documents: int
+
+    def inverse(self, damping: float) -> Tensor:
+        """Return the elementwise preconditioner, [D], float64."""
+        floor = torch.repeat_interleave(self.means, torch.tensor(self.widths))  # [D]
+        return 1.0 / (self.eigenvalues.double() + damping * floor)
+
+
+def sample_documents(encoded: Sequence[Encoded], config: FitConfig) -> list[int]:
+    """Choose the documents a fit reads (rule 3): positions in `encoded`, in order."""
+    able = [i for i, row in enumerate(encoded) if row.scored]
+    wanted = min(len(able), max(config.documents_min, round(config.share * len(able))))
+    raw = np.random.Philox(key=np.array([config.seed, 1], np.uint64)).random_raw(len(encoded))
+    return sorted(sorted(able, key=lambda i: (int(raw[i]), i))[:wanted])
+
+
+def fit(
+    model: LossModel,
+    layers: Sequence[TrackedLayer],
+    encoded: Sequence[Encoded],
+    config: FitConfig,
+    *,
+    context: int,
+    token_budget: int,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> tuple[list[LayerBasis], Curvature]:
+    """Fit the bases and the curvature of one checkpoint.
+
+    Args:
+        model: the frozen model of the checkpoint.
+        layers: what is tracked.
+        encoded: the training documents.
+        config: see `FitConfig`.
+        context: the most tokens the model reads at once.
+        token_budget: see `batches.plan`.
+        progress: called with (documents read, documents to read) over both passes.
+
+    Returns:
+        One basis per layer, and the curvature in it.
+
+    Raises:
+        GradientIndexError: no document can be read, or the factors are not finite.
+    """
+    chosen = sample_documents(encoded, config)
+    if not chosen:
+        raise GradientIndexError(
+            "no document of the corpus has two tokens or more; there is nothing to fit on"
+        )
+    subset = [encoded[i] for i in chosen]
+    batches = [collate(subset, part, context) for part in plan(subset, context, token_budget)]
+    draws = [label_draws(chosen, batch, config.seed) for batch in batches]
+    total = 2 * len(chosen)
+    covariances = CovarianceRecorder(layers, model.device)
+    done = 0
+    with recording(model.model, layers, covariances):
+        for batch, numbers in zip(batches, draws, strict=True):
+            covariances.start(batch)
+            backward(model, batch, numbers)
+            done += len(batch.documents)
+            progress(done, total)
+    bases, held = _bases(layers, covariances, config)
+    rows = RowRecorder(layers, bases, model.device)
+    squares = torch.zeros(rows.width, dtype=torch.float64, device=model.device)  # [D]
+    with recording(model.model, layers, rows):
+        for batch, numbers in zip(batches, draws, strict=True):
+            rows.start(batch)
+            backward(model, batch, numbers)
+            squares += rows.rows.square().sum(0)
+            done += len(batch.documents)
+            progress(done, total)
+    return bases, _curvature(layers, bases, squares.cpu() / len(chosen), held, len(chosen))
+
+
+def _bases(
+    layers: Sequence[TrackedLayer], seen: CovarianceRecorder, config: FitConfig
+) -> tuple[list[LayerBasis], list[float]]:
+    """Return bases, and per layer the share of the factors' mass inside the kept box."""
+    spectra = []
+    for k, layer in enumerate(layers):
+        factors = (seen.inputs[k] / seen.positions, seen.outputs[k] / seen.positions)
+        if not all(bool(factor.isfinite().all()) for factor in factors):
+            raise GradientIndexError(
+                f"layer {layer.name} has activations or gradients that are not finite; "
+                f"an index would hold noise. Check the checkpoint, and build in float32"
+            )
+        spectra.append(Spectrum(*decompose(factors[0]), *decompose(factors[1])))
+    ranks = allocate_ranks(
+        [(s.values_in, s.values_out) for s in spectra], config.numbers, config.damping
+    )
+    bases, held = [], []
+    for k, (layer, spectrum, rank) in enumerate(zip(layers, spectra, ranks, strict=True)):
+        if config.projection == "random":
+            covariance = (seen.inputs[k] / seen.positions, seen.outputs[k] / seen.positions)
+            bases.append(random_basis(layer, covariance, rank, config.seed))
+        else:
+            bases.append(eigen_basis(spectrum, *rank))
+        held.append(_mass_held(seen, k, bases[-1]))
+    return bases, held
+
+
+def _mass_held(seen: CovarianceRecorder, layer: int, basis: LayerBasis) -> float:
+    share = 1.0
+    for factor, side in (
+        (seen.inputs[layer], basis.p_in),
+        (seen.outputs[layer], basis.p_out),
+    ):
+        span = side.double().to(factor.device)
+        share *= float((span * (factor @ span)).sum() / factor.trace().clamp(min=1e-300))
+    return share
+
+
+def _curvature(
+    layers: Sequence[TrackedLayer],
+    bases: Sequence[LayerBasis],
+    eigenvalues: Tensor,
+    held: Sequence[float],
+    documents: int,
+) -> Curvature:
+    widths = tuple(basis.width for basis in bases)
+    sums = [float(part.sum()) for part in torch.split(eigenvalues, list(widths))]
+    means = [
+        total / max(share, 1e-12) / (layer.rows * layer.outputs)
+        for layer, total, share in zip(layers, sums, held, strict=True)
+    ]
+    return Curvature(
+        eigenvalues.float(), torch.tensor(means, dtype=torch.float64), widths, documents
+    )

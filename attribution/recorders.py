@@ -1,0 +1,137 @@
+"""What is made of activations and output gradients: covariances, or projected rows.
+
+1. A covariance sums over live positions only; padding never enters it.
+2. A row is the projected gradient of one document, all layers side by side in
+   model order, each as its [r_in, r_out] matrix laid out row by row.
+3. A batch fills one buffer; whoever reads it copies it once.
+4. Per layer and sequence length the cheaper order is taken: project both sides,
+   then multiply; or multiply, then project both sides. Both give the same row.
+
+Axes: W windows, S positions, I inputs (bias's constant included), O outputs,
+D numbers of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from attribution.batches import Batch
+from attribution.layers import TrackedLayer
+from attribution.projection import LayerBasis
+
+
+class CovarianceRecorder:
+    """Sums `a a^T` and `d d^T` of every tracked layer over live positions.
+
+    Attributes:
+        inputs: per layer [I, I], float64.
+        outputs: per layer [O, O], float64.
+        positions: how many live positions were summed.
+    """
+
+    def __init__(self, layers: Sequence[TrackedLayer], device: torch.device) -> None:
+        self.layers = layers
+        self.inputs = [_square(layer.rows, device) for layer in layers]
+        self.outputs = [_square(layer.outputs, device) for layer in layers]
+        self.positions = 0
+        self._live = torch.empty(0)
+
+    def start(self, batch: Batch) -> None:
+        """Name the batch that is about to run."""
+        self._live = batch.live.to(self.inputs[0].device)
+        self.positions += int(batch.live.sum())
+
+    def keep(self, layer: int, activations: Tensor) -> Tensor:
+        """Add the activations' products."""
+        seen = with_constant(self.layers[layer], activations[self._live].float())  # [T, I]
+        self.inputs[layer] += seen.T @ seen
+        return self._live
+
+    def take(self, layer: int, kept: Tensor, output_gradients: Tensor) -> None:
+        """Add the output gradients' products."""
+        seen = output_gradients[kept].float()  # [T, O]
+        self.outputs[layer] += seen.T @ seen
+
+
+class RowRecorder:
+    """Fills one buffer row per document of a batch with its projected gradient.
+
+    Attributes:
+        spans: per layer the slice of a row that belongs to it.
+        width: numbers in a row (D).
+    """
+
+    def __init__(
+        self, layers: Sequence[TrackedLayer], bases: Sequence[LayerBasis], device: torch.device
+    ) -> None:
+        assert len(layers) == len(bases), (len(layers), len(bases))
+        self.layers = layers
+        self.bases = [LayerBasis(b.p_in.to(device), b.p_out.to(device)) for b in bases]
+        ends = torch.tensor([basis.width for basis in bases]).cumsum(0).tolist()
+        self.spans = [slice(end - basis.width, end) for end, basis in zip(ends, bases, strict=True)]
+        self.width = int(ends[-1])
+        self._device = device
+        self._buffer = torch.empty(0, self.width, device=device)
+        self._batch: Batch | None = None
+
+    def start(self, batch: Batch) -> None:
+        """Name the batch that is about to run, and make room for its rows."""
+        if len(batch.documents) > len(self._buffer):
+            self._buffer = torch.empty(len(batch.documents), self.width, device=self._device)
+        self._batch = batch
+
+    @property
+    def rows(self) -> Tensor:
+        """The rows of the batch that ran last, [documents, D], float32; a view of the buffer."""
+        assert self._batch is not None, "no batch has run"
+        return self._buffer[: len(self._batch.documents)]
+
+    def keep(self, layer: int, activations: Tensor) -> Tensor:
+        """Project the input side, unless multiplying first is cheaper."""
+        basis, tracked = self.bases[layer], self.layers[layer]
+        if multiply_first(basis, activations.shape[1]):
+            return activations
+        p_in = basis.p_in.to(activations.dtype)
+        if not tracked.bias:
+            return activations @ p_in
+        return activations @ p_in[:-1] + p_in[-1]  # [W, S, r_in]
+
+    def take(self, layer: int, kept: Tensor, output_gradients: Tensor) -> None:
+        """Finish the rows of one layer."""
+        basis = self.bases[layer]
+        if multiply_first(basis, kept.shape[1]):
+            seen = with_constant(self.layers[layer], kept)  # [W, S, I]
+            full = torch.bmm(seen.mT, output_gradients).float()  # [W, I, O]
+            product = basis.p_in.T @ full @ basis.p_out
+        else:
+            projected = output_gradients @ basis.p_out.to(output_gradients.dtype)
+            product = torch.bmm(kept.mT, projected).float()  # [W, r_in, r_out]
+        assert self._batch is not None, "a batch must be started first"
+        place = self.rows[:, self.spans[layer]]
+        if self._batch.single:
+            place.copy_(product.flatten(1))
+        else:
+            place.zero_()
+            place.index_add_(0, self._batch.rows.to(place.device), product.flatten(1))
+
+
+def with_constant(layer: TrackedLayer, activations: Tensor) -> Tensor:
+    """Append the constant 1 that the bias is the weight of, where there is a bias."""
+    if not layer.bias:
+        return activations
+    return torch.cat([activations, torch.ones_like(activations[..., :1])], dim=-1)
+
+
+def multiply_first(basis: LayerBasis, positions: int) -> bool:
+    """Whether forming the full gradient and then projecting it costs fewer products."""
+    (inputs, r_in), (outputs, r_out) = basis.p_in.shape, basis.p_out.shape
+    project = positions * (inputs * r_in + outputs * r_out + r_in * r_out)
+    multiply = positions * inputs * outputs + r_in * outputs * (inputs + r_out)
+    return multiply < project
+
+
+def _square(size: int, device: torch.device) -> Tensor:
+    return torch.zeros(size, size, dtype=torch.float64, device=device)

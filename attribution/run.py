@@ -1,0 +1,329 @@
+"""Attribute logged outputs to works, and leave the result as files with digests.
+
+1. A shard of outputs has a name that is the digest of the index, the outputs and
+   this code's version. A shard that is there and whole is not made again.
+2. Rows are sorted by (output_id, kind, group_id); numbers are whole nanonats.
+3. Merging shards sorts again, so it does not matter who made which or when.
+4. Decoys are scored like the rest and labelled; the total of an output is over
+   trained groups only.
+5. Completeness is total over measured gain. Where only the final model is known
+   the manifest says `relative` and totals must not be divided among people.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from attribution.errors import IndexDamagedError, ScoringError
+from attribution.files import canonical_json, sha256_file, sha256_of, write_atomically
+from attribution.index_read import GradientIndex
+from attribution.index_store import documents_parquet
+from attribution.influence import Attributor, Scores, nanonats
+from attribution.tokens import check_ids, encode_output
+
+FORMAT = "byline-influence/1"
+CODE_VERSION = "1"
+COMPLETENESS_DIGITS = 9
+
+
+@dataclass(frozen=True)
+class QueryText:
+    """One logged output.
+
+    Attributes:
+        output_id: its id (the event id of the log).
+        prompt_text: what stood before it; read but not scored.
+        output_text: what the model wrote; every token of it is scored.
+    """
+
+    output_id: str
+    prompt_text: str | None
+    output_text: str
+
+
+@dataclass(frozen=True)
+class AttributionRequest:
+    """Outputs to attribute with an index.
+
+    Attributes:
+        index_dir: a finished gradient index.
+        outputs: what to attribute; ids are distinct.
+        out_dir: where the shard's files go.
+    """
+
+    index_dir: Path
+    outputs: tuple[QueryText, ...]
+    out_dir: Path
+
+
+@dataclass(frozen=True)
+class AttributionResult:
+    """The files of one shard or of a merged run."""
+
+    influence_path: Path
+    gains_path: Path
+    manifest_path: Path
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The run manifest."""
+        content: dict[str, Any] = json.loads(self.manifest_path.read_bytes())
+        return content
+
+
+def shard_name(index_sha256: str, outputs: Sequence[QueryText]) -> str:
+    """Return the name of a shard: a digest of everything that decides its bytes (rule 1)."""
+    said = {
+        "code_version": CODE_VERSION,
+        "format": FORMAT,
+        "index": index_sha256,
+        "outputs": outputs_digest(outputs),
+    }
+    return sha256_of(canonical_json(said))
+
+
+def outputs_digest(outputs: Sequence[QueryText]) -> str:
+    """Return the SHA-256 over ids and texts, in order."""
+    return sha256_of(
+        b"".join(canonical_json([o.output_id, o.prompt_text, o.output_text]) for o in outputs)
+    )
+
+
+def attribute_outputs(
+    request: AttributionRequest,
+    *,
+    attributor: Attributor | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> AttributionResult:
+    """Attribute some outputs to every group of an index.
+
+    Args:
+        request: what, with which index, and where to.
+        attributor: an open one for the same index, to save loading models again.
+        progress: called with (checkpoints done, checkpoints).
+
+    Returns:
+        The shard's files; made now or found whole.
+
+    Raises:
+        AttributionError: the index is damaged, unfinished or of another model, or
+            two outputs share an id.
+    """
+    if attributor is None:
+        attributor = Attributor(GradientIndex.open(request.index_dir))
+    outputs = tuple(sorted(request.outputs, key=lambda o: o.output_id))
+    for before, after in itertools.pairwise(outputs):
+        if before.output_id == after.output_id:
+            raise ScoringError(
+                f"output {before.output_id} is given twice; it would be paid for twice. "
+                f"Give each output once"
+            )
+    index = attributor.index
+    name = shard_name(index.manifest.sha256, outputs)
+    result = _paths(Path(request.out_dir), name)
+    if result.manifest_path.is_file() and _whole(result):
+        return result
+    if attributor.tokenizer is None:
+        raise ScoringError(
+            f"the model of index {request.index_dir} has no tokenizer, so logged text cannot be "
+            f"read; put its tokenizer into the model folder"
+        )
+    encoded = [encode_output(o.prompt_text, o.output_text, attributor.tokenizer) for o in outputs]
+    check_ids(encoded, [o.output_id for o in outputs], attributor.final.vocab_size)
+    scores = attributor.groups(encoded, progress)
+    influence = _influence_table(index, outputs, scores)
+    gains = _gains_table(index, outputs, scores, [row.scored for row in encoded])
+    inputs = {"index": index.manifest.sha256, "outputs": outputs_digest(outputs)}
+    return _write(result, influence, gains, run_facts(index), inputs)
+
+
+def run_facts(index: GradientIndex) -> dict[str, Any]:
+    """Return what a run manifest repeats from its index."""
+    content = index.manifest.content
+    return {
+        "calibration": content["calibration"],
+        "checkpoints": content["checkpoints"],
+        "clusters": len(content["clusters"]),
+        "decoy_groups": int((index.groups["kind"] == "decoy").sum()),
+        "groups": int((index.groups["kind"] == "trained").sum()),
+        "path_rule": content["path_rule"],
+        "relative": index.manifest.relative_only,
+    }
+
+
+def _influence_table(
+    index: GradientIndex, outputs: Sequence[QueryText], scores: Scores
+) -> pl.DataFrame:
+    groups = index.groups
+    count = groups.height
+    values = nanonats(scores.influence)  # [Q, G]
+    ids = np.array([o.output_id for o in outputs], dtype=object)
+    return pl.DataFrame(
+        {
+            "output_id": np.repeat(ids, count).tolist(),
+            "group_id": groups["group_id"].to_list() * len(outputs),
+            "kind": groups["kind"].to_list() * len(outputs),
+            "influence_nanonats": values.reshape(-1),
+        },
+        schema={
+            "output_id": pl.String,
+            "group_id": pl.String,
+            "kind": pl.String,
+            "influence_nanonats": pl.Int64,
+        },
+    ).sort("output_id", "kind", "group_id")
+
+
+def _gains_table(
+    index: GradientIndex, outputs: Sequence[QueryText], scores: Scores, scored: Sequence[int]
+) -> pl.DataFrame:
+    trained = (index.groups["kind"] == "trained").to_numpy()
+    totals = nanonats(scores.influence)[:, trained].sum(1)  # of whole numbers: order is no matter
+    finite = scores.gains.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    gains = nanonats(finite)
+    ratio = [
+        round(int(t) / int(g), COMPLETENESS_DIGITS) if g else math.nan
+        for t, g in zip(totals, gains, strict=True)
+    ]
+    return pl.DataFrame(
+        {
+            "output_id": [o.output_id for o in outputs],
+            "gain_nanonats": gains,
+            "total_nanonats": totals,
+            "tokens_scored": list(scored),
+            "completeness": ratio,
+        },
+        schema={
+            "output_id": pl.String,
+            "gain_nanonats": pl.Int64,
+            "total_nanonats": pl.Int64,
+            "tokens_scored": pl.Int32,
+            "completeness": pl.Float64,
+        },
+    ).sort("output_id")
+
+
+def merge_shards(
+    shards: Sequence[AttributionResult], out_dir: Path, name: str
+) -> AttributionResult:
+    """Put shards of one index together: NAME.parquet, NAME.gains.parquet, NAME.manifest.json.
+
+    Raises:
+        ScoringError: there is no shard, they come from different indexes, or two
+            hold the same output.
+        IndexDamagedError: a shard's file is not the one its manifest names.
+    """
+    if not shards:
+        raise ScoringError(f"there is no shard to merge into {name}; attribute outputs first")
+    manifests = [_checked(shard) for shard in shards]
+    indexes = {manifest["inputs"]["index"] for manifest in manifests}
+    if len(indexes) != 1:
+        raise ScoringError(
+            f"shards of {len(indexes)} different indexes cannot be merged into {name}: "
+            f"{sorted(i[:12] for i in indexes)}; attribute all outputs with one index"
+        )
+    influence = pl.concat([pl.read_parquet(shard.influence_path) for shard in shards])
+    gains = pl.concat([pl.read_parquet(shard.gains_path) for shard in shards]).sort("output_id")
+    twice = gains.filter(pl.col("output_id").is_duplicated())
+    if twice.height:
+        raise ScoringError(
+            f"output {twice['output_id'][0]} is in two shards of {name}; it would be paid for "
+            f"twice. Give each output to one shard"
+        )
+    inputs = {
+        "index": indexes.pop(),
+        "outputs": sha256_of(
+            canonical_json(sorted(manifest["inputs"]["outputs"] for manifest in manifests))
+        ),
+    }
+    facts = {key: manifests[0][key] for key in _FACTS if key in manifests[0]}
+    result = AttributionResult(
+        Path(out_dir) / f"{name}.parquet",
+        Path(out_dir) / f"{name}.gains.parquet",
+        Path(out_dir) / f"{name}.manifest.json",
+    )
+    return _write(result, influence.sort("output_id", "kind", "group_id"), gains, facts, inputs)
+
+
+_FACTS = (
+    "calibration",
+    "checkpoints",
+    "clusters",
+    "decoy_groups",
+    "groups",
+    "path_rule",
+    "relative",
+)
+
+
+def _write(
+    result: AttributionResult,
+    influence: pl.DataFrame,
+    gains: pl.DataFrame,
+    facts: Mapping[str, Any],
+    inputs: Mapping[str, str],
+) -> AttributionResult:
+    result.influence_path.parent.mkdir(parents=True, exist_ok=True)
+    documents_parquet(result.influence_path, influence)
+    documents_parquet(result.gains_path, gains)
+    gain, total = int(gains["gain_nanonats"].sum()), int(gains["total_nanonats"].sum())
+    decoy = influence.filter(pl.col("kind") == "decoy")["influence_nanonats"].sum()
+    manifest = {
+        **facts,
+        "code_version": CODE_VERSION,
+        "completeness": {
+            "gain_nanonats": gain,
+            "ratio": round(total / gain, COMPLETENESS_DIGITS) if gain else None,
+            "total_nanonats": total,
+        },
+        "decoy_nanonats": int(decoy),
+        "format": FORMAT,
+        "inputs": dict(inputs),
+        "outputs": gains.height,
+        "outputs_without_score": gains.filter(pl.col("tokens_scored") == 0)["output_id"].to_list(),
+        "sha256": {
+            "gains": sha256_file(result.gains_path),
+            "influence": sha256_file(result.influence_path),
+        },
+    }
+    write_atomically(result.manifest_path, canonical_json(manifest))
+    return result
+
+
+def _paths(folder: Path, name: str) -> AttributionResult:
+    return AttributionResult(
+        folder / f"{name}.parquet",
+        folder / f"{name}.gains.parquet",
+        folder / f"{name}.manifest.json",
+    )
+
+
+def _whole(result: AttributionResult) -> bool:
+    try:
+        _checked(result)
+    except (IndexDamagedError, ValueError, KeyError):
+        return False
+    return True
+
+
+def _checked(result: AttributionResult) -> dict[str, Any]:
+    """Return the manifest of a result whose files are the ones it names."""
+    manifest = result.manifest
+    for name, path in (("influence", result.influence_path), ("gains", result.gains_path)):
+        wanted = manifest["sha256"][name]
+        found = sha256_file(path) if path.is_file() else "missing"
+        if found != wanted:
+            raise IndexDamagedError(
+                f"{path}: sha256 {found[:12]}… is not the {wanted[:12]}… in its manifest; "
+                f"delete the shard and attribute its outputs again"
+            )
+    return manifest
