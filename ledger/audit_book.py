@@ -1,0 +1,370 @@
+"""Re-perform the book from its leaves alone: steps 4 to 9 of a verification, in one pass.
+
+Memory grows with the number of accounts and by 40 bytes an entry, not with the text of the book;
+no object is kept per row. Numbers of steps are those of `ledger.audit`.
+
+What is checked of every leaf, in order:
+
+    4. canonical form, place without a gap (`ledger.audit_leaf`)
+    5. the entry id is the one of (scope, key) and unique; approvals; real days
+    6. zero sum in every currency, at least two postings
+    7. periods open and close in calendar order; nothing is booked in a period that is not open
+    8. reversals and releases are the exact negation of one earlier entry, each taken back once
+    9. the Merkle tree over the leaves, and its root wherever a checkpoint stands
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import itertools
+import re
+from array import array
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+from ledger.audit_errors import VerificationError
+from ledger.audit_leaf import (
+    ACCESS,
+    ACCOUNT,
+    AUDIT_APPROVED_KINDS,
+    AUDIT_TAKING_BACK,
+    AUDIT_UNITS_MAX,
+    ENTRY_HEAD,
+    ENTRY_TAIL,
+    EVIDENCE,
+    PERIOD,
+    POSTING,
+    diagnose,
+    unescape,
+)
+from ledger.merkle import EMPTY_ROOT, Frontier
+
+ENTRIES = "entries.jsonl"
+BATCH_LEAVES = 8192
+
+# What `reread(offset, size)` gives back: the bytes of the book from there.
+Reread = Callable[[int, int], bytes]
+
+
+class Book:
+    """The state of the book after the leaves fed so far.
+
+    Args:
+        sizes: the tree sizes at which the root is wanted, such as those of checkpoints.
+    """
+
+    def __init__(self, sizes: Iterable[int] = ()) -> None:
+        self.leaves = 0
+        self.entries = 0
+        self.postings = 0
+        self.accesses = 0
+        self.debits: dict[bytes, int] = {}
+        self.credits: dict[bytes, int] = {}
+        self.evidence: dict[bytes, int] = {}
+        self.periods: dict[bytes, bool] = {}
+        self.roots: dict[int, bytes] = {0: EMPTY_ROOT}
+        self._frontier = Frontier()
+        self._batch: list[bytes] = []
+        self._wanted = sorted({size for size in sizes if size > 0}, reverse=True)
+        self._days: set[bytes] = set()
+        self._names = array("Q")
+        self._name_offsets = array("Q")
+        self._takers: list[tuple[int, bytes, bytes, int, int]] = []
+        self._offset = 0
+        self.on_hashes: Callable[[int, list[bytes]], None] | None = None
+
+    def feed(self, lines: Iterable[bytes]) -> None:
+        """Read leaves, each a line with its line break, in the order of the book.
+
+        Raises:
+            VerificationError: the first rule that a leaf breaks.
+        """
+        sha256 = hashlib.sha256
+        batch = self._batch
+        for line in lines:
+            self.leaves += 1
+            if line.startswith(b'{"approved_by"'):
+                self._entry(line)
+            else:
+                self._other(line)
+            self._offset += len(line)
+            batch.append(sha256(b"\x00" + line[:-1]).digest())
+            if len(batch) == BATCH_LEAVES or (self._wanted and self._wanted[-1] == self.leaves):
+                self._flush()
+
+    def finish(self, reread: Reread) -> None:
+        """Check what needs the whole book: unique names and reversals.
+
+        Args:
+            reread: gives back bytes of the book, for the few rows that are looked at twice.
+
+        Raises:
+            VerificationError: a name twice, or a reversal that is none.
+        """
+        self._flush()
+        for name, following in itertools.pairwise(sorted(self._names)):
+            if name == following:
+                rows = [n for n, known in enumerate(self._names) if known == name]
+                self._same_name(rows[0], rows[1], reread)
+        self._check_takers(reread)
+
+    @property
+    def taken_back(self) -> int:
+        """How many entries were reversed or released."""
+        return len(self._takers)
+
+    def root_at(self, size: int) -> bytes:
+        """Return the root at one of the sizes asked for, or at the end."""
+        return self._frontier.root() if size == self.leaves else self.roots[size]
+
+    def _flush(self) -> None:
+        batch = self._batch
+        if self.on_hashes is not None and batch:
+            self.on_hashes(self._frontier.size, batch)
+        self._frontier.extend(batch)
+        batch.clear()
+        while self._wanted and self._wanted[-1] <= self._frontier.size:
+            self.roots[self._wanted.pop()] = self._frontier.root()
+
+    def _entry(self, line: bytes) -> None:
+        head = ENTRY_HEAD.match(line)
+        if head is None or (not line.isascii() and not _is_utf8(line)):
+            self._refuse(line)
+        approved_by, day, entry_id, evidence, key, kind, seq, period = head.groups()
+        start = head.end()
+        end, balance_ok = self._postings(line, start)
+        tail = ENTRY_TAIL.fullmatch(line, end)
+        if tail is None or int(seq) != self.leaves:
+            self._refuse(line)
+        prepared_by, reverses, scope = tail.groups()
+        if evidence:
+            self._cite(evidence, line)
+        if self.periods.get(period) is not True:
+            self._period_not_open(period)
+        if day not in self._days:
+            self._check_day(day)
+        self._check_name(entry_id, scope, key)
+        if approved_by == prepared_by or (kind in AUDIT_APPROVED_KINDS and approved_by is None):
+            who = "nobody" if approved_by is None else _text(approved_by)
+            self._fail(
+                5, "approval", f"an approver other than {_text(prepared_by)}", who,
+                "one person alone booked it",
+            )  # fmt: skip
+        if not balance_ok:
+            self._unbalanced(line, start, end)
+        if (kind in AUDIT_TAKING_BACK) != (reverses is not None):
+            self._fail(
+                8, "reverses", "an entry id for a reversal or release, else null",
+                f"{_text(reverses)} for kind {_text(kind)}", "it is unclear what is taken back",
+            )  # fmt: skip
+        if reverses is not None:
+            place = (self._offset + start, end - start)
+            self._takers.append((self.leaves, reverses, kind, *place))
+        self.entries += 1
+
+    def _postings(self, line: bytes, position: int) -> tuple[int, bool]:
+        """Add up the postings of one entry; returns where they end, and whether they balance."""
+        match = POSTING.match
+        debits, credits_ = self.debits, self.credits
+        sums: dict[bytes, int] = {}
+        count = 0
+        while True:
+            found = match(line, position)
+            if found is None:
+                self._refuse(line)
+            key, text, separator = found.groups()
+            units = int(text)
+            side = debits if units > 0 else credits_
+            if key in side:
+                side[key] += units
+            else:
+                if not ACCOUNT.fullmatch(key):
+                    self._refuse(line)
+                side[key] = units
+            currency = key[key.rindex(b'"') :]
+            sums[currency] = sums.get(currency, 0) + units
+            if not -AUDIT_UNITS_MAX <= units <= AUDIT_UNITS_MAX:
+                self._refuse(line)
+            count += 1
+            position = found.end()
+            if separator == b"]":
+                break
+        self.postings += count
+        if count < 2:
+            self._refuse(line)
+        return position, not any(sums.values())
+
+    def _other(self, line: bytes) -> None:
+        access = ACCESS.fullmatch(line)
+        if access is not None and (line.isascii() or _is_utf8(line)):
+            if int(access[1]) != self.leaves:
+                self._refuse(line)
+            self.accesses += 1
+            return
+        found = PERIOD.fullmatch(line)
+        if found is None:
+            self._refuse(line)
+        action, approved_by, seq, period, prepared_by = found.groups()
+        if int(seq) != self.leaves:
+            self._refuse(line)
+        if action == b"open":
+            later = [known for known in self.periods if known >= period]
+            if later:
+                self._fail(7, "period", f"one after {_text(max(later))}", _text(period),
+                           "periods open in calendar order, each once")  # fmt: skip
+            self.periods[period] = True
+            return
+        if approved_by is None or approved_by == prepared_by:
+            self._fail(7, "approval", f"an approver other than {_text(prepared_by)}",
+                       _text(approved_by), "one person alone closed the period")  # fmt: skip
+        first = min((known for known, is_open in self.periods.items() if is_open), default=None)
+        if first != period:
+            self._fail(7, "period", f"the first open period, {_text(first)}", _text(period),
+                       "periods close once and in order")  # fmt: skip
+        self.periods[period] = False
+
+    def _cite(self, evidence: bytes, line: bytes) -> None:
+        pairs = EVIDENCE.findall(evidence)
+        names = [name for name, _ in pairs]
+        if names != sorted(set(names)):
+            self._refuse(line)
+        for _, digest in pairs:
+            self.evidence.setdefault(bytes.fromhex(digest.decode()), self.leaves)
+
+    def _check_name(self, entry_id: bytes, scope: bytes, key: bytes) -> None:
+        scope, key = unescape(scope), unescape(key)
+        packed = b"%b%b%b%b" % (
+            len(scope).to_bytes(8, "big"),
+            scope,
+            len(key).to_bytes(8, "big"),
+            key,
+        )
+        digest = hashlib.sha256(packed).digest()
+        name = base64.b32encode(digest[:20])[:26].lower()
+        if entry_id[3:] != name:
+            self._fail(5, "entry_id", f"je_{_text(name)}, the name of its scope and key",
+                       _text(entry_id), "the entry passes for another business event")  # fmt: skip
+        self._names.append(int.from_bytes(digest[:8], "big"))
+        self._name_offsets.append(self._offset)
+
+    def _same_name(self, first: int, second: int, reread: Reread) -> None:
+        ids = []
+        for row in (first, second):
+            head = ENTRY_HEAD.match(_line_at(reread, self._name_offsets[row]))
+            assert head is not None, row
+            ids.append((_text(head[3]), int(head[7])))
+        if ids[0][0] == ids[1][0]:
+            raise VerificationError(
+                5, ENTRIES, f"row {ids[1][1]}, entry_id", "an entry id used once",
+                f"{ids[1][0]}, which row {ids[0][1]} has too", "one business event is booked twice",
+            )  # fmt: skip
+
+    def _check_takers(self, reread: Reread) -> None:
+        """Check step 8: find the entries taken back, which are few, and compare the lines."""
+        if not self._takers:
+            return
+        targets = {_prefix(name) for _, name, *_ in self._takers}
+        places = {n: row for row, n in enumerate(self._names) if n >> 4 in targets}
+        by_prefix = {n >> 4: row for n, row in places.items()}
+        taken: dict[bytes, int] = {}
+        for seq, name, kind, offset, size in self._takers:
+            row = by_prefix.get(_prefix(name))
+            line = b"" if row is None else _line_at(reread, self._name_offsets[row])
+            head = ENTRY_HEAD.match(line)
+            if head is None or head[3] != name or int(head[7]) >= seq:
+                self._fail(8, "reverses", "an earlier entry", _text(name),
+                           "it takes back what was never booked", seq)  # fmt: skip
+            wanted_kind = AUDIT_TAKING_BACK[kind]
+            if wanted_kind is not None and head[6] != wanted_kind.encode():
+                self._fail(8, "reverses", f"an entry of kind {wanted_kind}",
+                           f"{_text(name)} of kind {_text(head[6])}", "only a hold is released",
+                           seq)  # fmt: skip
+            if name in taken:
+                self._fail(8, "reverses", "an entry not taken back before",
+                           f"{_text(name)}, taken back in row {taken[name]}",
+                           "it is taken back twice", seq)  # fmt: skip
+            taken[name] = seq
+            ours = POSTING.findall(reread(offset, size))
+            theirs = POSTING.findall(line, head.end())
+            _compare_negation(seq, ours, theirs, _text(name))
+
+    def _period_not_open(self, period: bytes) -> NoReturn:
+        state = "closed" if period in self.periods else "never opened"
+        self._fail(7, "period", "an open period", f"{_text(period)}, which is {state}",
+                   "the entry belongs to no period that could take it")  # fmt: skip
+
+    def _check_day(self, day: bytes) -> None:
+        try:
+            dt.date.fromisoformat(day.decode())
+        except ValueError:
+            self._fail(
+                5, "effective_on", "a day of the calendar", _text(day), "there is no such day"
+            )
+        self._days.add(day)
+
+    def _unbalanced(self, line: bytes, start: int, end: int) -> NoReturn:
+        sums: dict[str, int] = {}
+        for key, text, _ in POSTING.findall(line, start, end):
+            currency = _text(key[key.rindex(b'"') + 1 :])
+            sums[currency] = sums.get(currency, 0) + int(text)
+        currency = next(name for name in sorted(sums) if sums[name])
+        self._fail(6, f"postings in {currency}", "a sum of 0", str(sums[currency]),
+                   "debits and credits differ")  # fmt: skip
+
+    def _refuse(self, line: bytes) -> NoReturn:
+        wrong = diagnose(line, self.leaves)
+        self._fail(4, wrong.field, wrong.expected, wrong.found, "the leaf was changed")
+
+    def _fail(
+        self, step: int, field: str, expected: str, found: str, consequence: str, row: int = 0
+    ) -> NoReturn:
+        place = f"row {row or self.leaves}, {field}"
+        raise VerificationError(step, ENTRIES, place, expected, found, consequence)
+
+
+def _compare_negation(
+    seq: int, ours: list[tuple[bytes, ...]], theirs: list[tuple[bytes, ...]], name: str
+) -> None:
+    expected = [(key, -int(units)) for key, units, _ in theirs]
+    found = [(key, int(units)) for key, units, _ in ours]
+    if expected == found:
+        return
+    number = next(
+        (n for n, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b),
+        min(len(expected), len(found)),
+    )
+    raise VerificationError(
+        8, ENTRIES, f"row {seq}, posting {number + 1}", str(expected[number : number + 1]),
+        str(found[number : number + 1]), f"it is not the exact negation of {name}",
+    )  # fmt: skip
+
+
+def _prefix(entry_id: bytes) -> int:
+    """Return the first 60 bits of an entry's name, as its id spells them."""
+    number = 0
+    for letter in entry_id[3:15]:
+        number = number << 5 | b"abcdefghijklmnopqrstuvwxyz234567".index(letter)
+    return number
+
+
+def _line_at(reread: Reread, offset: int) -> bytes:
+    size = 1 << 14
+    while True:
+        block = reread(offset, size)
+        if b"\n" in block or len(block) < size:
+            return block[: block.find(b"\n") + 1]
+        size *= 8
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _text(raw: bytes | None) -> str:
+    return "null" if raw is None else re.sub(r"[\x00-\x1f]", "?", raw.decode("utf-8", "replace"))
