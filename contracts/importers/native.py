@@ -61,12 +61,18 @@ def load_agreements(folder: Path | str) -> AgreementBook:
     return parse_agreements(texts, faults=faults)
 
 
-def parse_agreements(texts: Mapping[str, str], *, faults: Iterable[Fault] = ()) -> AgreementBook:
+def parse_agreements(
+    texts: Mapping[str, str],
+    *,
+    faults: Iterable[Fault] = (),
+    known_parties: Mapping[str, Party] | None = None,
+) -> AgreementBook:
     """Load agreement, party and work files from their texts.
 
     Args:
         texts: YAML text by file name.
         faults: faults found before, to be listed with the rest.
+        known_parties: parties declared elsewhere, such as in the database.
 
     Returns:
         The agreements with the parties and works that the files declare.
@@ -81,7 +87,7 @@ def parse_agreements(texts: Mapping[str, str], *, faults: Iterable[Fault] = ()) 
         if not document.faults:
             loader.add(document, text)
         found += document.faults
-    found += loader.check_names()
+    found += loader.check_names(known_parties or {})
     if found:
         raise BadFilesError(found)
     try:
@@ -169,11 +175,11 @@ class _Loader:
                 document.fault(("works", i, "work_id"), work.work_id, "a work declared once")
             self.works[work.work_id] = work
 
-    def check_names(self) -> list[Fault]:
+    def check_names(self, known_parties: Mapping[str, Party]) -> list[Fault]:
         """Return a fault for every party that is named but declared nowhere."""
         faults = []
         for document, path, party_id in self._named:
-            if party_id not in self.parties:
+            if party_id not in self.parties and party_id not in known_parties:
                 known = len(document.faults)
                 document.fault(path, party_id, "a party declared in a byline-parties/1 file")
                 faults += document.faults[known:]
