@@ -78,11 +78,13 @@ class Difference(NamedTuple):
         field: the field, in words.
         expected: what it must be.
         found: what it is.
+        canonical: nothing was wrong after all; the other fields are empty.
     """
 
     field: str
     expected: str
     found: str
+    canonical: bool = False
 
 
 def unescape(raw: bytes) -> bytes:
@@ -91,14 +93,14 @@ def unescape(raw: bytes) -> bytes:
 
 
 def diagnose(line: bytes, ledger_seq: int) -> Difference:
-    """Say what is wrong with a leaf that the quick way did not accept.
+    """Say what is wrong with a leaf, reading it the slow way.
 
     Args:
         line: the line, with its line break if it has one.
         ledger_seq: its place.
 
     Returns:
-        The first thing that is wrong.
+        The first thing that is wrong; `canonical` when nothing is.
     """
     if not line.endswith(b"\n"):
         return Difference("end", "a line break", repr(line[-20:]))
@@ -115,7 +117,10 @@ def diagnose(line: bytes, ledger_seq: int) -> Difference:
         missing, extra = sorted(names - set(value)), sorted(set(value) - names)
         return Difference("fields", ", ".join(sorted(names)), f"missing {missing}, extra {extra}")
     wrong = _wrong_field(value, ledger_seq)
-    return _wrong_byte(write(value) + b"\n", line) if wrong is None else wrong
+    if wrong is not None:
+        return wrong
+    written = write(value) + b"\n"
+    return Difference("", "", "", True) if written == line else _wrong_byte(written, line)
 
 
 def _wrong_byte(written: bytes, line: bytes) -> Difference:
