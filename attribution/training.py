@@ -57,14 +57,14 @@ class TrainConfig:
         optimizer: AdamW's constants.
     """
 
-    layers: int = 4
+    layers: int = 2
     width: int = 128
     heads: int = 4
     context: int = 256
     vocab: int = 2048
-    epochs: int = 4
+    epochs: int = 3
     batch: int = 8
-    lr: float = 2e-3
+    lr: float = 3e-3
     seed: int = 20261122
     checkpoints: int = 5
     threads: int = 2
@@ -178,6 +178,7 @@ def _shape(config: TrainConfig, vocab: int) -> GPT2Config:
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
+        activation_function="gelu_pytorch_tanh",
         bos_token_id=0,
         eos_token_id=0,
     )
