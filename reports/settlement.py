@@ -35,7 +35,7 @@ from reports.render.text import amount, count, interval, percent
 from reports.statement_inputs import POOL_DESTINATIONS, CheckpointRef, PoolReconciliation
 
 FORMAT: Final = "byline-settlement-report/1"
-TOP_CREATORS: Final = 10
+TOP_CREATORS: Final = 12
 PPT: Final = 10**12
 
 
