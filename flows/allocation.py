@@ -75,31 +75,33 @@ def allocate(
         The expected size of each stratum, in their order.
     """
     floor = 2 if target_size >= 2 * len(units) else 1
-    sizes = [min(floor, count) for count in valued]
+    floors = [min(floor, count) for count in valued]
     weights = [value * spread for value, spread in zip(units, spreads_ppm, strict=True)]
-    open_strata = [i for i, count in enumerate(valued) if count]
-    fixed = [i for i, count in enumerate(valued) if not count]
-    while open_strata:
-        left = max(0, target_size - sum(sizes[i] for i in fixed))
-        wanted = split_by_weights(left, [weights[i] for i in open_strata])
-        capped = [
-            (i, min(valued[i], max(size, sizes[i])))
-            for i, size in zip(open_strata, wanted, strict=True)
-        ]
-        bound = [
-            (i, size)
-            for (i, size), want in zip(capped, wanted, strict=True)
-            if size != want or size == valued[i]
-        ]
-        if not bound:
-            for i, size in capped:
-                sizes[i] = size
-            break
-        for i, size in bound:
-            sizes[i] = size
-            fixed.append(i)
-        open_strata = [i for i in open_strata if i not in {j for j, _ in bound}]
-    return sizes
+    full: set[int] = {i for i, count in enumerate(valued) if not count}
+    while True:
+        rest = [i for i in range(len(units)) if i not in full]
+        left = max(0, target_size - sum(valued[i] for i in full))
+        sizes = _with_floors(left, rest, weights, floors)
+        over = {i for i in rest if sizes[i] > valued[i]}
+        if not over:
+            return [sizes.get(i, valued[i]) for i in range(len(units))]
+        full |= over
+
+
+def _with_floors(
+    size: int, rest: Sequence[int], weights: Sequence[int], floors: Sequence[int]
+) -> dict[int, int]:
+    """Divide a size by weight among some strata, none of them below its floor."""
+    low: set[int] = set()
+    while True:
+        free = [i for i in rest if i not in low]
+        left = max(0, size - sum(floors[i] for i in low))
+        parts = split_by_weights(left, [weights[i] for i in free]) if free else []
+        sizes = dict(zip(free, parts, strict=True)) | {i: floors[i] for i in low}
+        below = {i for i in free if sizes[i] < floors[i]}
+        if not below:
+            return sizes
+        low |= below
 
 
 def design_stratum(

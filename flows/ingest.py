@@ -142,19 +142,19 @@ def _read_file(file: LogFile, maker: RowMaker, spool: RowSpool, tally: _Tally, d
         return
     reader = LineReader(file)
     rejects: list[tuple[int | None, Reject]] = []
+    first: int | None = None
     nearest: int | None = None
     for number, line in reader:
         tally.records += 1
         try:
             days = _take(line, number, file, adapter, maker, spool, tally, day)
             nearest = days if days is not None else nearest
+            first = nearest if first is None else first
         except NotAnOutputError as other:
             tally.not_output[str(other)] += 1
         except RejectedError as error:
-            rejects.append(
-                (nearest, Reject.of(file.label, number, error.reason, error.detail, line))
-            )
-    first = next((d for d, _ in rejects if d is not None), nearest)
+            where = _own_day(line, adapter, nearest)
+            rejects.append((where, Reject.of(file.label, number, error.reason, error.detail, line)))
     for where, reject in rejects:
         place = first if where is None else where
         if place in (day, None):
@@ -163,6 +163,14 @@ def _read_file(file: LogFile, maker: RowMaker, spool: RowSpool, tally: _Tally, d
             tally.other_date += 1
     tally.inputs[file.label] = reader.sha256
     tally.formats[file.label] = adapter.name
+
+
+def _own_day(line: bytes, adapter: LogAdapter, nearest: int | None) -> int | None:
+    """Give the day of a rejected line: its own if it can be read, else the nearest before it."""
+    try:
+        return adapter.moment(orjson.loads(line)) // DAY_US
+    except (RejectedError, orjson.JSONDecodeError, AttributeError, TypeError):
+        return nearest
 
 
 def _take(

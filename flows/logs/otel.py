@@ -86,6 +86,10 @@ class OtelGenAi:
             raise NotAnOutputError("otlp batch without an inference")
         return found
 
+    def moment(self, record: Mapping[str, Any]) -> int:
+        """Read the time of a record, or of the first in an envelope."""
+        return _time(next(_unwrapped(record), record))
+
 
 def _one_record(record: Mapping[str, Any]) -> list[LoggedOutput]:
     """Turn one event or span into its outputs, one per choice."""

@@ -8,9 +8,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,18 +181,18 @@ def _plain_size(location: str) -> int | None:
     return Path(location).stat().st_size
 
 
-def _opened(location: str) -> IO[bytes]:
+@contextlib.contextmanager
+def _opened(location: str) -> Iterator[IO[bytes]]:
     """Open a file for reading bytes, unpacked."""
-    raw: IO[bytes]
-    if "://" in location:
-        raw = cast("IO[bytes]", fsspec.open(location, "rb").open())
-    else:
-        raw = Path(location).open("rb")  # noqa: SIM115 - the caller closes what is returned
-    if location.endswith(".gz"):
-        return cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
-    if location.endswith((".zst", ".zstd")):
-        reader = zstandard.ZstdDecompressor().stream_reader(
-            raw, read_across_frames=True, closefd=True
-        )
-        return cast("IO[bytes]", io.BufferedReader(reader))
-    return raw
+    with contextlib.ExitStack() as stack:
+        raw: IO[bytes]
+        if "://" in location:
+            raw = stack.enter_context(fsspec.open(location, "rb"))
+        else:
+            raw = stack.enter_context(Path(location).open("rb"))
+        if location.endswith(".gz"):
+            raw = cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=raw)))
+        elif location.endswith((".zst", ".zstd")):
+            unpacker = zstandard.ZstdDecompressor()
+            raw = stack.enter_context(unpacker.stream_reader(raw, read_across_frames=True))
+        yield raw

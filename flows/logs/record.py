@@ -99,6 +99,14 @@ class LogAdapter(Protocol):
         """
         ...
 
+    def moment(self, record: Mapping[str, Any]) -> int:
+        """Read a record's time in microseconds, so that a reject lands on its own date.
+
+        Raises:
+            RejectedError: it has none that can be read.
+        """
+        ...
+
 
 def divide_call(call: LoggedOutput, choices: int) -> list[LoggedOutput]:
     """Divide a call's value and tokens among its choices; the parts add up to the call's.

@@ -1,0 +1,96 @@
+"""Each filter takes out what its rule says, names the reason, and the counts add up."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from flows.filter import FilterSettings, decide, exclusion_counts, keys_of
+from flows.ingest_schema import OUTPUTS_SCHEMA
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+def decisions(rows, settings=None):
+    """Decide on rows whose missing columns are ordinary; give reasons by event."""
+    base = dict.fromkeys(OUTPUTS_SCHEMA)
+    base |= {"tenant_hmac": "t", "ts_utc": NOON, "status": "ok", "cache_hit": False}
+    base |= {"is_test": False, "value_units": 10, "prompt_sha256": "p", "output_text": "text"}
+    full = [
+        base | {"event_id": f"e{i}", "output_sha256": f"o{i}"} | row for i, row in enumerate(rows)
+    ]
+    keys = keys_of(pl.DataFrame(full, schema=OUTPUTS_SCHEMA).lazy()).collect()
+    decided = decide(keys, settings or FilterSettings())
+    counts = exclusion_counts(keys, decided)
+    assert counts["payable"]["outputs"] + sum(
+        e["outputs"] for e in counts["excluded"].values()
+    ) == len(rows)
+    return dict(decided.iter_rows()), counts
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({}, None),
+        ({"status": "error", "is_test": True}, "error"),
+        ({"is_test": True, "output_text": " "}, "test"),
+        ({"tenant_hmac": "internal"}, "test"),
+        ({"exclusion_reason": "redacted", "output_text": None}, "redacted"),
+        ({"exclusion_reason": "tool_call", "output_text": None}, "tool_call"),
+        ({"output_text": " \n\t"}, "empty"),
+        ({"output_text": None}, "empty"),
+        ({"cache_hit": True}, "cache_hit"),
+        ({"tenant_hmac": "publisher"}, "self_dealing"),
+    ],
+)
+def test_each_rule_names_its_reason(row, reason):
+    """The first rule that applies, in the order of the module's header."""
+    settings = FilterSettings(
+        test_tenants=frozenset({"internal"}), self_dealing={"publisher": "party_1"}
+    )
+    assert decisions([row], settings)[0]["e0"] == reason
+
+
+def test_cached_answers_are_paid_where_the_settings_say_so():
+    """Whether a cached answer counts is a matter of the agreements."""
+    assert decisions([{"cache_hit": True}], FilterSettings(pay_cache_hits=True))[0]["e0"] is None
+
+
+def test_an_exact_repetition_is_paid_once_and_the_earliest_stays():
+    """Same tenant, prompt and output; another tenant or prompt is another use."""
+    same = {"output_sha256": "same"}
+    rows = [
+        same | {"ts_utc": NOON + timedelta(minutes=2)},
+        same | {"ts_utc": NOON},
+        same | {"tenant_hmac": "other"},
+        same | {"prompt_sha256": "other"},
+    ]
+    reasons, counts = decisions(rows)
+    assert reasons == {"e0": "duplicate", "e1": None, "e2": None, "e3": None}
+    assert counts["excluded"]["duplicate"] == {"outputs": 1, "value_units": 10}
+
+
+def test_a_repetition_of_something_unpaid_is_not_a_duplicate():
+    """The first payable one is paid, even after a test call with the same words."""
+    same = {"output_sha256": "same"}
+    rows = [same | {"is_test": True}, same | {"ts_utc": NOON + timedelta(minutes=1)}]
+    assert decisions(rows)[0] == {"e0": "test", "e1": None}
+
+
+def test_a_burst_of_one_user_is_a_bot_and_a_busy_tenant_is_not():
+    """More outputs in a clock minute than the limit excludes that minute, of that user only."""
+    burst = [{"user_hmac": "u", "ts_utc": NOON + timedelta(seconds=i)} for i in range(4)]
+    calm = [{"user_hmac": "u", "ts_utc": NOON + timedelta(minutes=1)}]
+    others = [{"user_hmac": f"u{i}"} for i in range(4)] + [{"user_hmac": None}] * 4
+    settings = FilterSettings(user_per_minute_max=3, tenant_per_minute_max=4)
+    reasons, _ = decisions(burst + calm + others, settings)
+    assert [reasons[f"e{i}"] for i in range(4)] == ["bot"] * 4
+    assert {reasons[f"e{i}"] for i in range(4, 13)} == {None}
+    reasons, _ = decisions([{"user_hmac": None}] * 5, settings)
+    assert set(reasons.values()) == {"bot"}
+
+
+def test_decisions_do_not_depend_on_the_order_of_rows():
+    """The same set of records is judged the same however it was read."""
+    rows = [{"event_id": f"x{i}", "output_sha256": f"o{i % 3}"} for i in range(9)]
+    assert decisions(rows)[0] == decisions(rows[::-1])[0]
