@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from contracts.money import show_units
 from contracts.term_royalty import WorkingLine
 
 USAGE, GROSS, TIERS, DEDUCTIONS, LIMITS, SPLIT, RESERVE, GUARANTEE = range(1, 9)
@@ -72,6 +73,10 @@ class Sheet:
         self.currency = currency
         self.balance_units = 0
         self._lines: list[EarningLine] = []
+
+    def money(self, units: int) -> str:
+        """Write units in whole currency, for formulas."""
+        return show_units(units, self.currency)
 
     def add(self, step: int, formula: str, details: tuple[WorkingLine, ...]) -> int:
         """Write a line made of details, and return its amount."""

@@ -100,7 +100,7 @@ def add_reserve(
         units = round_half_even(item.royalty_units * reserve.rate)
         taken_units += units
         term_id = item.term.term_id
-        formula = f"{item.royalty_units} x {show_rate(reserve.rate)}"
+        formula = f"{sheet.money(item.royalty_units)} x {show_rate(reserve.rate)}"
         lines.append(WorkingLine(f"{term_id}: taken", formula, -units))
         for later, part in enumerate(split(units, reserve.release), start=1):
             if part:
@@ -108,7 +108,7 @@ def add_reserve(
     has_clause = any(item.term.reserve for item in terms)
     released_units = sum(tranche.units for tranche in due)
     if lines or has_clause:
-        text = f"{released_units} released, {taken_units} taken"
+        text = f"{sheet.money(released_units)} released, {sheet.money(taken_units)} taken"
         amount_units = sheet.add(steps.RESERVE, text, tuple(lines))
         assert amount_units == released_units - taken_units, (amount_units, text)
     else:
@@ -130,16 +130,19 @@ def add_guarantee(
     before_units = 0 if agreement.is_first_of_year(period) else opening.year_earned_units
     earned_units = before_units + royalty_units
     if not agreement.is_last_of_year(period):
-        text = f"trued up at the end of the agreement year; earned so far {earned_units}"
+        text = (
+            f"trued up at the end of the agreement year; earned so far {sheet.money(earned_units)}"
+        )
         return sheet.add(steps.GUARANTEE, text, ())
     due_units = guarantee.amount_units
     months = agreement.months_of_year(period)
     note = ""
     if guarantee.prorated and months < _MONTHS:
         due_units = round_half_even(due_units * Fraction(months, _MONTHS))
-        note = f" ({guarantee.amount_units} x {months}/{_MONTHS})"
+        note = f" ({sheet.money(guarantee.amount_units)} x {months}/{_MONTHS})"
     top_up_units = max(due_units - earned_units, 0)
-    text = f"greater of {due_units}{note} and {earned_units} earned in the agreement year"
+    due, earned = sheet.money(due_units), sheet.money(earned_units)
+    text = f"greater of {due}{note} and {earned} earned in the agreement year"
     return sheet.add(steps.GUARANTEE, text, (WorkingLine("top-up", text, top_up_units),))
 
 
@@ -151,8 +154,8 @@ def add_recoupment(
     if agreement.advances or opening.unrecouped_units:
         rate = agreement.recoupment_rate
         part = "" if rate == 1 else f" x {show_rate(rate)}"
-        text = f"lesser of {max(sheet.balance_units, 0)}{part} and {opening.unrecouped_units}"
-        text += " unrecouped"
+        royalty = sheet.money(max(sheet.balance_units, 0))
+        text = f"lesser of {royalty}{part} and {sheet.money(opening.unrecouped_units)} unrecouped"
         line = WorkingLine("recouped", text, -own.recouped_units)
         sheet.add(steps.RECOUPMENT, text, (line,))
     else:
@@ -162,10 +165,11 @@ def add_recoupment(
         return own, {}
     taken = set_off(sheet.balance_units, collateral)
     lines = tuple(
-        WorkingLine(f"for {key}", f"{collateral[key]} unrecouped", -units)
+        WorkingLine(f"for {key}", f"{sheet.money(collateral[key])} unrecouped", -units)
         for key, units in taken.items()
     )
-    text = f"group {agreement.collateral_group}: {sum(collateral.values())} unrecouped elsewhere"
+    elsewhere = sheet.money(sum(collateral.values()))
+    text = f"group {agreement.collateral_group}: {elsewhere} unrecouped elsewhere"
     sheet.add(steps.COLLATERAL, text, lines)
     return own, taken
 
@@ -224,7 +228,7 @@ def add_taxes(sheet: Sheet, agreement: Agreement, payment_on: date) -> Taxes:
     else:
         tax = agreement.indirect_tax
         indirect_units = round_half_even(net_units * tax.rate)
-        text = f"{net_units} x {show_rate(tax.rate)}"
+        text = f"{sheet.money(net_units)} x {show_rate(tax.rate)}"
         sheet.add(steps.INDIRECT_TAX, text, (WorkingLine(tax.name, text, indirect_units),))
     withheld_units = 0
     if agreement.withholding is None:
@@ -232,7 +236,7 @@ def add_taxes(sheet: Sheet, agreement: Agreement, payment_on: date) -> Taxes:
     else:
         rate, reason = agreement.withholding.rate_on(payment_on)
         withheld_units = round_half_even(net_units * rate)
-        text = f"{net_units} x {show_rate(rate)} ({reason})"
+        text = f"{sheet.money(net_units)} x {show_rate(rate)} ({reason})"
         label = f"withholding tax {agreement.withholding.country}"
         sheet.add(steps.WITHHOLDING, text, (WorkingLine(label, text, -withheld_units),))
     return Taxes(indirect_units, withheld_units)
@@ -254,14 +258,17 @@ def add_payment(
         rate = (fx or FxTable()).rate_on(from_code, to_code, payment_on)
         converted_units = convert(sheet.balance_units, sheet.currency, target, rate.rate)
         shown = f"{show_rate(rate.rate)} {to_code} per {from_code} on {rate.rate_on}, {rate.source}"
-        sheet.convert(f"{sheet.balance_units} {sheet.currency} at {shown}", converted_units, target)
+        before = f"{sheet.money(sheet.balance_units)} {from_code}"
+        sheet.convert(f"{before} at {shown}", converted_units, target)
     due_units = sheet.balance_units + brought_forward_units
     threshold_units = agreement.threshold_units
     is_paid = due_units > 0 and due_units >= threshold_units
-    text = f"{sheet.balance_units} + {brought_forward_units} brought forward = {due_units}"
+    earlier = sheet.money(brought_forward_units)
+    text = f"{sheet.money(sheet.balance_units)} + {earlier} brought forward"
+    text += f" = {sheet.money(due_units)}"
     if threshold_units:
         verdict = "at or above" if due_units >= threshold_units else "below"
-        text += f", {verdict} the threshold of {threshold_units}"
+        text += f", {verdict} the threshold of {sheet.money(threshold_units)}"
     text += ": paid" if is_paid else ": carried forward"
     forward = WorkingLine("brought forward", "from earlier periods", brought_forward_units)
     sheet.add(steps.THRESHOLD, text, (forward,))

@@ -83,6 +83,17 @@ def format_units(amount_units: int, currency: str) -> str:
     return f"{sign}{whole}.{fraction:0{scale}d}" if scale else f"{sign}{whole}"
 
 
+def show_units(amount_units: int, currency: str) -> str:
+    """Write units for reading: as `format_units`, without zeros after the second digit.
+
+    >>> show_units(1234500000, "USD/6"), show_units(-25, "USD/6")
+    ('1234.50', '-0.000025')
+    """
+    text = format_units(amount_units, currency)
+    whole, point, digits = text.partition(".")
+    return f"{whole}{point}{digits[:2]}{digits[2:].rstrip('0')}"
+
+
 def parse_units(text: str, currency: str) -> int:
     """Read a decimal text as whole units.
 

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -114,20 +115,34 @@ class Tiers:
             total += max(top - step.above, Fraction(0)) * step.rate
         return total
 
-    def explain(self, before: Fraction, count: Fraction) -> str:
-        """Write the calculation of `earned` so that a calculator can follow it."""
+    def explain(
+        self,
+        before: Fraction,
+        count: Fraction,
+        show_count: Callable[[Fraction], str],
+        show_step: Callable[[Fraction], str],
+    ) -> str:
+        """Write the calculation of `earned` so that a calculator can follow it.
+
+        Args:
+            before: what the window had counted already.
+            count: what is added.
+            show_count: writes a count, as a number or as money.
+            show_step: writes the rate of a step.
+        """
         if self.applies is Applies.WHOLE:
             after = before + count
             return (
-                f"{after} reached: {after} x {show_rate(self._rate_at(after))} - "
-                f"{before} x {show_rate(self._rate_at(before))}"
+                f"{show_count(after)} reached: {show_count(after)} x "
+                f"{show_step(self._rate_at(after))} - {show_count(before)} x "
+                f"{show_step(self._rate_at(before))}"
             )
         parts = []
         for step, following in zip(self.steps, (*self.steps[1:], None), strict=True):
             top = before + count if following is None else min(before + count, following.above)
             within = top - max(step.above, before)
             if within > 0:
-                parts.append(f"{within} x {show_rate(step.rate)}")
+                parts.append(f"{show_count(within)} x {show_step(step.rate)}")
         return " + ".join(parts) or "0"
 
     def _rate_at(self, count: Fraction) -> Fraction:

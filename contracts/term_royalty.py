@@ -21,14 +21,12 @@ from math import lcm
 from contracts.agreement import Agreement
 from contracts.balances import Balances
 from contracts.errors import AgreementError
-from contracts.money import round_half_even
+from contracts.money import Currency, round_half_even, show_units
 from contracts.period import Period
 from contracts.rate import Window, show_rate
 from contracts.split import split, split_by_weights
 from contracts.terms import POOL_BASES, Basis, Term
 from contracts.usage import Usage, total_outputs, total_tokens
-
-OTHERS = "(others)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +115,31 @@ class TermRoyalty:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """What a term's rate is applied to: a count or an amount, with its works."""
+    """What a term's rate is applied to: a count or an amount, with its works.
+
+    `currency` writes amounts; `is_money` says whether the count itself is an amount.
+    """
 
     count: Fraction
     by_work: Mapping[str, Fraction]
     what: str
     usage_text: str
+    currency: str
+    is_money: bool = False
+
+    def show_count(self, count: Fraction) -> str:
+        """Write a count, as money where it is money."""
+        return self.money(int(count)) if self.is_money else show_rate(count)
+
+    def show_step(self, rate: Fraction) -> str:
+        """Write a rate, or a price in whole currency."""
+        if self.is_money:
+            return show_rate(rate)
+        return show_rate(rate / Currency.parse(self.currency).units_per_whole)
+
+    def money(self, units: int) -> str:
+        """Write units in whole currency."""
+        return show_units(units, self.currency)
 
 
 def term_royalty(
@@ -154,10 +171,10 @@ def term_royalty(
     gross_units, tiered_units, gross, tiers, counter = _rated(
         term, agreement, period, measured, opening
     )
-    deductions = _deductions(term, tiered_units)
+    deductions = _deductions(term, tiered_units, measured)
     net_units = tiered_units + sum(line.amount_units for line in deductions)
     works, limits = _limited(term, net_units, measured)
-    own, split_line = _own_part(term, agreement.licensor, works, shares)
+    own, split_line = _own_part(term, agreement, works, shares)
     usage = WorkingLine(f"{term.term_id}: payable usage", measured.usage_text, 0)
     result = TermRoyalty(
         term, usage, gross, tiers, tuple(deductions), tuple(limits), split_line, counter, own
@@ -178,18 +195,21 @@ def _measure(
     if term.basis in POOL_BASES:
         pool = pools.get(term.pool_id, PoolAmount(term.pool_id, 0, 0))
         by_work = {work: Fraction(units) for work, units in pool.works.items() if units}
-        text = pool.working or f"{pool.amount_units} of {pool.pool_units} units of the pool"
+        mine_text = show_units(pool.amount_units, agreement.currency)
+        pool_text = show_units(pool.pool_units, agreement.currency)
         return _Measured(
             Fraction(pool.amount_units),
             by_work or {"*": Fraction(1)},
             f"of pool {term.pool_id}",
-            text,
+            pool.working or f"{mine_text} of {pool_text} in pool {term.pool_id}",
+            agreement.currency,
+            is_money=True,
         )
     if term.basis is Basis.FLAT:
         assert term.flat is not None, term
         position = period.months_since(term.flat.first) + 1
         text = f"period {position} of {term.flat.periods}"
-        return _Measured(Fraction(1), {"*": Fraction(1)}, "fee", text)
+        return _Measured(Fraction(1), {"*": Fraction(1)}, "fee", text, agreement.currency)
     mine = [
         usage
         for usage in usages
@@ -204,7 +224,8 @@ def _measure(
         f"{show_rate(total_outputs(mine))} outputs, {show_rate(total_tokens(mine))} tokens "
         f"of {len(by_work)} works"
     )
-    return _Measured(sum(by_work.values(), Fraction(0)), by_work, what, text)
+    total = sum(by_work.values(), Fraction(0))
+    return _Measured(total, by_work, what, text, agreement.currency)
 
 
 def _rated(
@@ -214,11 +235,11 @@ def _rated(
     label = f"{term.term_id}: {term.basis}"
     if term.flat is not None:
         units = term.flat.earned_in(period)
-        formula = f"{term.flat.amount_units} / {term.flat.periods} periods"
+        formula = f"{measured.money(term.flat.amount_units)} / {term.flat.periods} periods"
         return units, units, WorkingLine(label, formula, units), None, None
     rate = term.tiers.steps[0].rate if term.tiers else term.rate
     gross_units = round_half_even(measured.count * rate)
-    formula = f"{show_rate(measured.count)} {measured.what} x {show_rate(rate)}"
+    formula = f"{measured.show_count(measured.count)} {measured.what} x {measured.show_step(rate)}"
     gross = WorkingLine(label, formula, gross_units)
     if term.tiers is None:
         return gross_units, gross_units, gross, None, None
@@ -228,29 +249,29 @@ def _rated(
     )
     before = Fraction(0) if starts_again else before
     tiered_units = round_half_even(term.tiers.earned(before, measured.count))
-    working = term.tiers.explain(before, measured.count)
+    working = term.tiers.explain(before, measured.count, measured.show_count, measured.show_step)
     tiers = WorkingLine(
         f"{term.term_id}: tiers, counted by {term.tiers.counted}, applied {term.tiers.applies}",
-        f"{working} = {tiered_units}, less {gross_units}",
+        f"{working} = {measured.money(tiered_units)}, less {measured.money(gross_units)}",
         tiered_units - gross_units,
     )
     return gross_units, tiered_units, gross, tiers, before + measured.count
 
 
-def _deductions(term: Term, base_units: int) -> list[WorkingLine]:
+def _deductions(term: Term, base_units: int, measured: _Measured) -> list[WorkingLine]:
     """Take each named deduction from the royalty, together never more than there is."""
     lines = []
     left_units = base_units
     for deduction in term.deductions:
         if deduction.rate:
             wanted_units = round_half_even(base_units * deduction.rate)
-            formula = f"{base_units} x {show_rate(deduction.rate)}"
+            formula = f"{measured.money(base_units)} x {show_rate(deduction.rate)}"
         else:
             wanted_units = deduction.amount_units
             formula = "fixed amount a period"
         taken_units = min(wanted_units, left_units)
         if taken_units < wanted_units:
-            formula += f" = {wanted_units}, no more than what is left"
+            formula += f" = {measured.money(wanted_units)}, no more than what is left"
         left_units -= taken_units
         lines.append(WorkingLine(f"{term.term_id}: {deduction.name}", formula, -taken_units))
     return lines
@@ -269,7 +290,7 @@ def _limited(
         lines.append(
             WorkingLine(
                 f"{term.term_id}: cap per work",
-                f"at most {cap_per_work} a work; {hit} works above",
+                f"at most {measured.money(cap_per_work)} a work; {hit} works above",
                 sum(capped.values()) - sum(works.values()),
             )
         )
@@ -277,12 +298,12 @@ def _limited(
     total_units = sum(works.values())
     limit_units = total_units if term.cap_units is None else min(total_units, term.cap_units)
     if term.cap_units is not None:
-        formula = f"at most {term.cap_units} a period"
+        formula = f"at most {measured.money(term.cap_units)} a period"
         label = f"{term.term_id}: cap per period"
         lines.append(WorkingLine(label, formula, limit_units - total_units))
     floored_units = max(limit_units, term.floor_units)
     if term.floor_units:
-        formula = f"at least {term.floor_units} a period"
+        formula = f"at least {measured.money(term.floor_units)} a period"
         label = f"{term.term_id}: floor per period"
         lines.append(WorkingLine(label, formula, floored_units - limit_units))
     if floored_units != total_units:
@@ -303,13 +324,14 @@ def _by_work(amount_units: int, weights: Mapping[str, Fraction]) -> dict[str, in
 
 def _own_part(
     term: Term,
-    licensor: str,
+    agreement: Agreement,
     works: Mapping[str, int],
     shares: Mapping[str, Mapping[str, Fraction]],
 ) -> tuple[dict[str, int], WorkingLine | None]:
     """Keep the licensor's part of every work that has a sheet of shares."""
     if term.basis in POOL_BASES:
         return dict(works), None
+    licensor = agreement.licensor
     own = {}
     lines = []
     for work, units in works.items():
@@ -320,7 +342,8 @@ def _own_part(
         parties = sorted(sheet)
         parts = dict(zip(parties, split(units, [sheet[party] for party in parties]), strict=True))
         own[work] = parts.get(licensor, 0)
-        lines.append(f"{work}: {units} x {show_rate(sheet.get(licensor, Fraction(0)))}")
+        money = show_units(units, agreement.currency)
+        lines.append(f"{work}: {money} x {show_rate(sheet.get(licensor, Fraction(0)))}")
     others_units = sum(works.values()) - sum(own.values())
     if not lines:
         return own, None

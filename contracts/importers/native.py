@@ -23,7 +23,8 @@ from jsonschema.exceptions import ValidationError
 
 from contracts.agreement import Agreement, AgreementBook
 from contracts.errors import BadFilesError, ContractsError, Fault
-from contracts.importers.native_build import Builder, build_agreement, build_party, build_work
+from contracts.importers.native_build import build_agreement, build_party, build_work
+from contracts.importers.native_terms import Builder
 from contracts.importers.yaml_text import YamlText, read_yaml
 from contracts.party import Party
 from contracts.work import Work
@@ -122,25 +123,26 @@ class _Loader:
 
     def add(self, document: YamlText, text: str) -> None:
         """Check one document against the schema and build what it declares."""
-        for error in _validator().iter_errors(document.value):
+        errors = list(_validator().iter_errors(document.value))
+        for error in errors:
             _note(document, error)
-        if document.faults:
-            return
-        kind = document.value["format"]
+        for error in errors:
+            _cut(document.value, error)
+        kind = document.value.get("format") if isinstance(document.value, dict) else None
         if kind == AGREEMENT_FORMAT:
             self._add_agreement(document, text)
         elif kind == PARTIES_FORMAT:
             self._add_parties(document)
-        else:
+        elif kind == WORKS_FORMAT:
             self._add_works(document)
 
     def _add_agreement(self, document: YamlText, text: str) -> None:
         """Build one agreement."""
         digest = hashlib.sha256(text.encode()).hexdigest()
         agreement = build_agreement(Builder(document), text, digest)
-        self._named.append((document, ("licensor",), document.value["licensor"]))
-        if "payee" in document.value:
-            self._named.append((document, ("payee",), document.value["payee"]))
+        for name in ("licensor", "payee"):
+            if name in document.value:
+                self._named.append((document, (name,), document.value[name]))
         if agreement is None:
             return
         key = (agreement.agreement_id, agreement.version)
@@ -152,7 +154,7 @@ class _Loader:
 
     def _add_parties(self, document: YamlText) -> None:
         """Build the parties of one file."""
-        for i, row in enumerate(document.value["parties"]):
+        for i, row in enumerate(document.value.get("parties", [])):
             party = build_party(Builder(document), ("parties", i), row)
             if party is None:
                 continue
@@ -164,11 +166,12 @@ class _Loader:
 
     def _add_works(self, document: YamlText) -> None:
         """Build the works of one file."""
-        for i, row in enumerate(document.value["works"]):
+        for i, row in enumerate(document.value.get("works", [])):
             work = build_work(Builder(document), ("works", i), row)
             for j, split in enumerate(row.get("splits", [])):
                 path = ("works", i, "splits", j, "party_id")
-                self._named.append((document, path, split["party_id"]))
+                if "party_id" in split:
+                    self._named.append((document, path, split["party_id"]))
             if work is None:
                 continue
             if work.work_id in self.works:
@@ -184,6 +187,27 @@ class _Loader:
                 document.fault(path, party_id, "a party declared in a byline-parties/1 file")
                 faults += document.faults[known:]
         return faults
+
+
+def _cut(value: Any, error: ValidationError) -> None:
+    """Remove what has a wrong shape, so that the rest of the document can still be checked."""
+    path = list(error.absolute_path)
+    wrong: list[str | int] = []
+    if error.validator == "additionalProperties":
+        rule = error.schema if isinstance(error.schema, dict) else {}
+        found: Any = error.instance
+        wrong = [name for name in found if name not in rule.get("properties", {})]
+    elif error.validator != "required":
+        # An item of a list takes the list with it, or the items after it would change places.
+        while path and isinstance(path[-1], int):
+            path.pop()
+        wrong = [path.pop()] if path else []
+    for part in path:
+        inside = isinstance(value, list) or (isinstance(value, dict) and part in value)
+        value = value[part] if inside else None
+    if isinstance(value, dict):
+        for name in wrong:
+            value.pop(name, None)
 
 
 def _note(document: YamlText, error: ValidationError) -> None:
