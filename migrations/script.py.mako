@@ -1,0 +1,30 @@
+"""${message}.
+
+Why:
+Locks:
+Old code:
+Downgrade:
+
+Revision ID: ${up_revision}
+Revises: ${down_revision | comma,n}
+Create Date: ${create_date}
+"""
+
+import sqlalchemy as sa
+import sqlmodel.sql.sqltypes
+from alembic import op
+${imports if imports else ""}
+revision = ${repr(up_revision)}
+down_revision = ${repr(down_revision)}
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """..."""
+    ${upgrades if upgrades else "pass"}
+
+
+def downgrade() -> None:
+    """..."""
+    ${downgrades if downgrades else "pass"}
