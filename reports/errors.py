@@ -41,6 +41,20 @@ class StatementInputError(ReportError):
         )
 
 
+class StatementFileError(ReportError):
+    """A statement file is not what Byline wrote, or was changed afterwards."""
+
+    def __init__(self, name: str, place: str, found: str, expected: str) -> None:
+        self.name = name
+        self.place = place
+        self.found = found
+        self.expected = expected
+        super().__init__(
+            f"{name}: {place} is {found}, expected {expected}; the file was changed or is of "
+            f"another version. Ask the payer for the statement again, and keep this file"
+        )
+
+
 class TrialBalanceError(ReportError):
     """The books handed over for a trial balance do not add up to zero in one currency."""
 

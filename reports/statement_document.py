@@ -263,19 +263,24 @@ def _adjustments(statement: Statement) -> Table:
 
 def _working(statement: Statement) -> Table:
     currency = statement.inputs.header.currency
-    rows = tuple(
-        Row(
-            (
-                Cell(line.label),
-                Cell(line.working, tone="muted"),
-                amount(line.amount_units, currency),
-            )
-        )
-        for line in statement.inputs.working
-    )
-    columns = (
+    lines = statement.inputs.working
+    balances = any(line.balance_units is not None for line in lines)
+    rows = []
+    for line in lines:
+        cells = [
+            Cell(line.label, tone="muted") if line.detail else Cell(line.label),
+            Cell(line.working, tone="muted"),
+            amount(line.amount_units, currency, tone="muted" if line.detail else ""),
+        ]
+        if balances:
+            known = line.balance_units is not None
+            cells.append(amount(line.balance_units or 0, currency) if known else Cell(""))
+        rows.append(Row(tuple(cells)))
+    columns = [
         Column("Step", width="44mm"),
         Column("Working", width="1fr"),
-        Column("Result", "right"),
-    )
-    return Table(columns, rows)
+        Column("Amount", "right"),
+    ]
+    if balances:
+        columns.append(Column("Balance", "right"))
+    return Table(tuple(columns), tuple(rows), small=balances)

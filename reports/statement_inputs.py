@@ -167,11 +167,17 @@ class AdjustmentLine:
 
 @dataclass(frozen=True)
 class WorkingLine:
-    """One step of the calculation: label, the formula with its numbers, and the result."""
+    """One step of the calculation: label, the formula with its numbers, and the result.
+
+    `balance_units` is the running balance after the step, where one is kept; a
+    line with `detail` is a part of the step above it and is not added again.
+    """
 
     label: str
     working: str
     amount_units: int
+    balance_units: int | None = None
+    detail: bool = False
 
 
 @dataclass(frozen=True)

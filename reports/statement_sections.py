@@ -39,7 +39,7 @@ def works_table(statement: Statement, lines: Sequence[WorkLine]) -> Table:
         Column("Used in", "left"),
         Column("Outputs, sampled", "right"),
         Column("Share, 95 % interval", "right"),
-        Column("Pool", "right"),
+        Column("Pool", "right", "30mm"),
         Column("Split", "right"),
         Column("Amount", "right"),
     )

@@ -9,14 +9,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from contracts.money import format_units
 from reports.statement import FORMAT, Statement, plain
 
 
-def render_json(statement: Statement) -> bytes:
-    """Write a statement as one canonical JSON object with a final line break."""
-    payload = {
+def render_json(statement: Statement, proof: Mapping[str, object] | None = None) -> bytes:
+    """Write a statement as one canonical JSON object with a final line break.
+
+    Args:
+        statement: what to write.
+        proof: what `ledger.proof.statement_proof` made for the entries cited; it
+            stands beside the statement, outside its digest.
+    """
+    payload: dict[str, object] = {
         "format": FORMAT,
         "sha256": statement.sha256,
         "inputs": plain(statement.inputs),
@@ -24,6 +31,8 @@ def render_json(statement: Statement) -> bytes:
         "summary": [plain(line) for line in statement.summary],
         "work_summary": [plain(line) for line in statement.work_summary],
     }
+    if proof is not None:
+        payload["proof"] = dict(proof)
     text = json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode() + b"\n"
 
