@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from attribution.batches import collate, plan
 from attribution.codec import Codec
 from attribution.corpus import Corpus, Document, read_corpus
 from attribution.errors import IndexLockedError
+from attribution.evidence import find_clusters, unit_weights
 from attribution.files import canonical_json, sha256_file, sha256_of, write_atomically
 from attribution.gradients import LossModel, backward, recording
 from attribution.index_basis import codec_for, load_basis, save_basis
@@ -41,12 +42,7 @@ from attribution.index_config import (
 )
 from attribution.index_groups import calibrate, sum_groups
 from attribution.index_read import GradientIndex, IndexManifest
-from attribution.index_store import (
-    RowWriter,
-    documents_parquet,
-    finish_shard,
-    rows_promised,
-)
+from attribution.index_store import RowWriter, documents_parquet, finish_shard
 from attribution.layers import Coverage, find_layers
 from attribution.model import LoadedModel, load_model
 from attribution.preconditioner import fit
@@ -98,17 +94,17 @@ def build_index(config: IndexConfig, progress: Progress = _quiet) -> IndexManife
     points, rule = training_path(config)
     with locked(out):
         build = _Build(config, points, corpus, decoys)
-        agreed = plan_of(config, points, rule, build.inputs)
+        agreed = plan_of(config, points, rule, build.inputs, build.unit_weights)
         keep_to_plan(out / "build.json", agreed)
         if (out / "manifest.json").is_file():
             return GradientIndex.open(out).manifest
         write_atomically(out / "build.json", canonical_json(agreed))
         write_atomically(
             out / "locations.json",
-            canonical_json(relative_locations(out, points, config.model_dir)),
+            canonical_json(relative_locations(config, points)),
         )
         build.run(progress)
-        return _finish(config, agreed, build, progress)
+        return _finish(agreed, build, progress)
 
 
 class _Build:
@@ -127,6 +123,17 @@ class _Build:
         self.coverage: Coverage = find_layers(self.final.model, config.layers)
         self.inputs = {"corpus": corpus.digest, "model": self.final.digest}
         self.context = self.final.context
+        self.clusters: Mapping[str, Sequence[str]] = (
+            find_clusters(corpus, config.duplicate_threshold)
+            if config.clusters is None
+            else config.clusters
+        )
+        group_of = {document.document_id: document.group_id for document in corpus}
+        self.unit_weights: Mapping[str, float] = (
+            unit_weights(self.clusters, group_of)
+            if config.unit_weights is None
+            else config.unit_weights
+        )
         self.shards: list[tuple[str, list[Document], list[Encoded]]] = []
         for kind, part in (("trained", corpus), ("decoy", decoys)):
             if part is None:
@@ -156,10 +163,7 @@ class _Build:
     def run(self, progress: Progress) -> None:
         """Fit and write every checkpoint; what is already there is kept."""
         for k, point in enumerate(self.points):
-            if all(
-                rows_promised(self.folder(s), k) == len(documents)
-                for s, (_, documents, _) in enumerate(self.shards)
-            ):
+            if self._is_written(k):
                 continue
             last = k == len(self.points) - 1
             loaded = self.final if last else load_model(point.folder)
@@ -170,9 +174,21 @@ class _Build:
                 order = _row_order(encoded, self.context, self.config.token_budget)
                 documents_parquet(
                     folder / "documents.parquet",
-                    _table(kind, documents, encoded, order, self.config.unit_weights),
+                    _table(kind, documents, encoded, order, self.unit_weights),
                 )
                 finish_shard(folder, len(documents), len(self.points))
+
+    def _is_written(self, k: int) -> bool:
+        """Whether every row of a checkpoint is on disk; bytes no journal promises are cut off."""
+        folder = self.out / "bases" / f"{k:03d}"
+        if not (folder / "curvature.safetensors").is_file():
+            return False
+        _, curvature = load_basis(folder, self.coverage.layers)
+        width = codec_for(self.config.dtype, curvature, self.config.damping).row_bytes
+        return all(
+            RowWriter(self.folder(s), k, width).done == len(documents)
+            for s, (_, documents, _) in enumerate(self.shards)
+        )
 
     def _checkpoint(self, k: int, loaded: LoadedModel, progress: Progress) -> None:
         model = LossModel(loaded.model)
@@ -280,9 +296,7 @@ def _table(
     )
 
 
-def _finish(
-    config: IndexConfig, agreed: dict[str, Any], build: _Build, progress: Progress
-) -> IndexManifest:
+def _finish(agreed: dict[str, Any], build: _Build, progress: Progress) -> IndexManifest:
     out = build.out
     names = [build.folder(s).name for s in range(len(build.shards))]
     manifest = {
@@ -294,7 +308,7 @@ def _finish(
             }
             for k in range(len(build.points))
         ],
-        "clusters": {name: list(ids) for name, ids in sorted(config.clusters.items())},
+        "clusters": {name: list(ids) for name, ids in sorted(build.clusters.items())},
         "coverage": build.coverage.as_json(),
         "layers": [
             {"bias": y.bias, "inputs": y.inputs, "name": y.name, "outputs": y.outputs}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,11 @@ class IndexConfig:
         token_budget: tokens in a batch.
         chunk_bytes: rows are written and hashed in chunks of about this size.
         shard_documents: the most documents in one shard.
+        duplicate_threshold: Jaccard similarity from which two documents are one
+            piece of evidence; None looks for none.
+        clusters: cluster id -> document ids; None finds them by the threshold.
         unit_weights: document_id -> weight of its row in its group, 1 where not
-            named. Evidence clusters are counted once through it.
-        clusters: cluster id -> document ids, for the manifest.
+            named; None counts each cluster once (see `evidence`).
     """
 
     model_dir: Path
@@ -75,8 +77,9 @@ class IndexConfig:
     token_budget: int = 4096
     chunk_bytes: int = 16 << 20
     shard_documents: int = 100_000
-    unit_weights: Mapping[str, float] = field(default_factory=dict)
-    clusters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    duplicate_threshold: float | None = 0.8
+    clusters: Mapping[str, tuple[str, ...]] | None = None
+    unit_weights: Mapping[str, float] | None = None
 
     def fit_config(self, checkpoints: int) -> FitConfig:
         """Return how each of so many checkpoints is fitted."""
@@ -144,10 +147,13 @@ def weights_digest(folder: Path | str) -> str:
 
 
 def plan_of(
-    config: IndexConfig, points: list[PathPoint], rule: str, inputs: Mapping[str, str]
+    config: IndexConfig,
+    points: list[PathPoint],
+    rule: str,
+    inputs: Mapping[str, str],
+    unit_weights: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return the plan: every choice and digest that decides a byte of the index."""
-    unit = {name: float(weight) for name, weight in sorted(config.unit_weights.items())}
     return {
         "checkpoints": [
             {"step": p.step, "weight": p.weight, "weights_sha256": weights_digest(p.folder)}
@@ -170,7 +176,7 @@ def plan_of(
         "format": FORMAT,
         "inputs": dict(inputs),
         "path_rule": rule,
-        "unit_weights_sha256": sha256_of(canonical_json(unit)),
+        "unit_weights_sha256": sha256_of(canonical_json(dict(unit_weights))),
         "versions": {name: version(name) for name in _LIBRARIES},
     }
 
@@ -194,12 +200,13 @@ def keep_to_plan(path: Path, plan: Mapping[str, Any]) -> None:
             )
 
 
-def relative_locations(out: Path, points: list[PathPoint], model_dir: Path) -> dict[str, Any]:
-    """Return where model and checkpoints are, seen from the index folder."""
-    base = out.resolve()
+def relative_locations(config: IndexConfig, points: list[PathPoint]) -> dict[str, Any]:
+    """Return where model, checkpoints and corpus are, seen from the index folder."""
+    base = Path(config.out).resolve()
     return {
         "checkpoints": [os.path.relpath(p.folder.resolve(), base) for p in points],
-        "model": os.path.relpath(Path(model_dir).resolve(), base),
+        "corpus": os.path.relpath(Path(config.corpus).resolve(), base),
+        "model": os.path.relpath(Path(config.model_dir).resolve(), base),
     }
 
 

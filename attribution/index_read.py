@@ -210,6 +210,11 @@ class GradientIndex:
         said = json.loads((self.folder / "locations.json").read_bytes())
         return (self.folder / str(said["model"])).resolve()
 
+    def corpus_file(self) -> Path | None:
+        """Return where the corpus was at the build."""
+        said = json.loads((self.folder / "locations.json").read_bytes())
+        return (self.folder / said["corpus"]).resolve() if "corpus" in said else None
+
     def verify(self) -> None:
         """Hash every file and every chunk of every shard.
 

@@ -215,15 +215,6 @@ class ShardReader:
             )
 
 
-def rows_promised(folder: Path, checkpoint: int) -> int:
-    """Return how many rows of a checkpoint the journal of an unfinished shard promises."""
-    path = folder / f"chunks-{checkpoint}.jsonl"
-    if not path.is_file():
-        return 0
-    chunks = [_parse(raw) for raw in path.read_bytes().splitlines(keepends=True)]
-    return sum(chunk.rows for chunk in chunks if chunk is not None)
-
-
 def documents_parquet(path: Path, table: pl.DataFrame) -> None:
     """Write a table with stable bytes, whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")

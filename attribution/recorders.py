@@ -101,14 +101,7 @@ class RowRecorder:
 
     def take(self, layer: int, kept: Tensor, output_gradients: Tensor) -> None:
         """Finish the rows of one layer."""
-        basis = self.bases[layer]
-        if multiply_first(basis, kept.shape[1]):
-            seen = with_constant(self.layers[layer], kept)  # [W, S, I]
-            full = torch.bmm(seen.mT, output_gradients).float()  # [W, I, O]
-            product = basis.p_in.T @ full @ basis.p_out
-        else:
-            projected = output_gradients @ basis.p_out.to(output_gradients.dtype)
-            product = torch.bmm(kept.mT, projected).float()  # [W, r_in, r_out]
+        product = self.product(layer, kept, output_gradients)  # [W, r_in, r_out]
         assert self._batch is not None, "a batch must be started first"
         place = self.rows[:, self.spans[layer]]
         if self._batch.single:
@@ -116,6 +109,16 @@ class RowRecorder:
         else:
             place.zero_()
             place.index_add_(0, self._batch.rows.to(place.device), product.flatten(1))
+
+    def product(self, layer: int, kept: Tensor, output_gradients: Tensor) -> Tensor:
+        """Return the projected gradients of the windows, [W, r_in, r_out], float32."""
+        basis = self.bases[layer]
+        if multiply_first(basis, kept.shape[1]):
+            seen = with_constant(self.layers[layer], kept)  # [W, S, I]
+            full = torch.bmm(seen.mT, output_gradients).float()  # [W, I, O]
+            return basis.p_in.T @ full @ basis.p_out
+        projected = output_gradients @ basis.p_out.to(output_gradients.dtype)
+        return torch.bmm(kept.mT, projected).float()
 
 
 def with_constant(layer: TrackedLayer, activations: Tensor) -> Tensor:

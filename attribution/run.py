@@ -29,6 +29,18 @@ from attribution.index_read import GradientIndex
 from attribution.index_store import documents_parquet
 from attribution.influence import Attributor, Scores, nanonats
 from attribution.tokens import check_ids, encode_output
+from attribution.trace import Source, Trace, trace
+
+__all__ = [
+    "AttributionRequest",
+    "AttributionResult",
+    "QueryText",
+    "Source",
+    "Trace",
+    "attribute_outputs",
+    "merge_shards",
+    "trace",
+]
 
 FORMAT = "byline-influence/1"
 CODE_VERSION = "1"

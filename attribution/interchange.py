@@ -1,0 +1,90 @@
+"""Attribution between files: a corpus and queries in, a score matrix out.
+
+    attribute_files(...)    scores.npy, float32 [queries, documents], file order, positive = helped
+
+The matrix is written whole or not at all. What the command line prints is the
+returned summary and nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attribution.corpus import read_corpus, read_queries
+from attribution.errors import ScoringError
+from attribution.files import sha256_of, write_atomically
+from attribution.methods import METHODS, MatrixTask
+
+
+def _quiet(_step: str, _done: int, _all: int) -> None:
+    """Show nothing."""
+
+
+def attribute_files(  # noqa: PLR0913 - the options of one command.
+    method: str,
+    model: Path | str,
+    checkpoints: Sequence[Path | str],
+    corpus: Path | str,
+    queries: Path | str,
+    out: Path | str,
+    index: Path | str | None = None,
+    *,
+    damping: float = 0.01,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] = _quiet,
+) -> dict[str, Any]:
+    """Score every document of a corpus for every query.
+
+    Args:
+        method: a name in `attribution.methods.METHODS`.
+        model: folder of the final model.
+        checkpoints: folders of earlier weights of the same training stage, oldest
+            first, the starting point among them.
+        corpus: JSONL with `document_id`, optional `group_id`, `text` or `input_ids`.
+        queries: JSONL with `output_id`, `text` or `input_ids`, `prompt_length`.
+        out: the `.npy` file to write.
+        index: index folder to use, built there where there is none; only the
+            `ekfac_*` methods read it.
+        damping: for methods with a curvature.
+        seed: for methods that draw.
+        progress: called with (step, done, all).
+
+    Returns:
+        method, out, sha256, queries, documents.
+
+    Raises:
+        AttributionError: an unknown method or bad input.
+    """
+    if method not in METHODS:
+        raise ScoringError(
+            f"there is no attribution method {method!r}; choose one of {', '.join(METHODS)}"
+        )
+    task = MatrixTask(
+        model_dir=Path(model),
+        checkpoints=tuple(Path(folder) for folder in checkpoints),
+        corpus=read_corpus(corpus),
+        queries=read_queries(queries),
+        index_dir=Path(index) if index is not None else None,
+        damping=damping,
+        seed=seed,
+        progress=progress,
+    )
+    scores = METHODS[method].scores(task).numpy().astype(np.float32)
+    shape = (len(task.queries), len(task.corpus))
+    assert scores.shape == shape, (method, scores.shape, shape)
+    assert np.isfinite(scores).all(), f"{method} made a score that is not finite"
+    stream = io.BytesIO()
+    np.save(stream, scores)
+    write_atomically(Path(out), stream.getvalue())
+    return {
+        "documents": shape[1],
+        "method": method,
+        "out": str(out),
+        "queries": shape[0],
+        "sha256": sha256_of(stream.getvalue()),
+    }

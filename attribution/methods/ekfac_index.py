@@ -1,0 +1,93 @@
+"""EK-FAC influence along the training path, from a gradient index or streamed without one.
+
+With an index folder the rows are built once and read; without one each document's
+gradient is multiplied with the queries while it exists, at full rank, and nothing
+is stored. `ekfac_end` takes the final weights alone, `grad_dot` no curvature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from attribution.errors import IndexMismatchError, ScoringError
+from attribution.index import GradientIndex, IndexConfig, build_index, training_path
+from attribution.influence import Attributor
+from attribution.methods.protocol import MatrixTask
+from attribution.streaming import StreamConfig, path_scores
+
+
+class EkfacIndex:
+    """The method Byline pays by."""
+
+    name = "ekfac_index"
+
+    def scores(self, task: MatrixTask) -> Tensor:
+        """Return [queries, documents], nats where the path allows a scale."""
+        if task.index_dir is None:
+            points, _ = training_path(_config(task, Path()))
+            return path_scores(points, task, StreamConfig(damping=task.damping, seed=task.seed))
+        if not (task.index_dir / "manifest.json").is_file():
+            build_index(_config(task, task.index_dir), task.progress)
+        index = GradientIndex.open(task.index_dir)
+        _check_same(task, index)
+        scores = Attributor(index).documents(task.queries_encoded).influence
+        return scores[:, _file_order(task, index)]
+
+
+class EkfacEnd:
+    """EK-FAC at the final weights alone: who helped more than average, not who helped."""
+
+    name = "ekfac_end"
+
+    def scores(self, task: MatrixTask) -> Tensor:
+        """Return [queries, documents], relative influence."""
+        return EkfacIndex().scores(replace(task, checkpoints=()))
+
+
+class GradientDot:
+    """Gradient dot product along the path: the same sum without any curvature."""
+
+    name = "grad_dot"
+
+    def scores(self, task: MatrixTask) -> Tensor:
+        """Return [queries, documents], squared nats per squared weight, up to scale."""
+        points, _ = training_path(_config(task, Path()))
+        return path_scores(points, task, StreamConfig(curvature=False))
+
+
+def _config(task: MatrixTask, out: Path) -> IndexConfig:
+    if task.corpus.path is None:
+        raise ScoringError("the corpus was never written to a file; write it and read it again")
+    return IndexConfig(
+        model_dir=task.model_dir,
+        corpus=task.corpus.path,
+        out=out,
+        checkpoints=task.checkpoints,
+        damping=task.damping,
+        seed=task.seed,
+        token_budget=task.token_budget,
+    )
+
+
+def _check_same(task: MatrixTask, index: GradientIndex) -> None:
+    inputs = index.manifest.content["inputs"]
+    for name, found in (("corpus", task.corpus.digest), ("model", task.model.digest)):
+        if inputs[name] != found:
+            raise IndexMismatchError(
+                f"index {index.folder} was built from {name} {inputs[name][:12]}…, asked is "
+                f"{found[:12]}…; its rows are of other documents or weights. Build an index "
+                f"for this {name}"
+            )
+
+
+def _file_order(task: MatrixTask, index: GradientIndex) -> Tensor:
+    """Return, for each document of the file, its row in the index."""
+    table = index.documents
+    trained = (table["kind"] == "trained").to_list()
+    ids = table["document_id"].to_list()
+    row = {name: i for i, (name, kept) in enumerate(zip(ids, trained, strict=True)) if kept}
+    return torch.tensor([row[document.document_id] for document in task.corpus])

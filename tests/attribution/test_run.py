@@ -1,0 +1,150 @@
+"""Runs: what the nightly settlement is handed, whole, sorted and the same however it was cut."""
+
+import dataclasses
+import shutil
+
+import polars as pl
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from attribution.corpus import Document, write_corpus
+from attribution.errors import IndexDamagedError, ScoringError
+from attribution.index import IndexConfig, build_index
+from attribution.run import (
+    AttributionRequest,
+    QueryText,
+    attribute_outputs,
+    merge_shards,
+    trace,
+)
+from attribution.trace import lexical_overlap
+from tests.attribution import toy
+
+WORDS = [f"w{i}" for i in range(1, toy.VOCAB)]
+OUTPUTS = tuple(
+    QueryText(f"o{i}", None if i == 0 else "w1 w2", " ".join(WORDS[i : i + 5])) for i in range(6)
+)
+
+
+def tokenizer():
+    """One token a word: `w7` is token 7."""
+    known = {"<s>": 0} | {word: i for i, word in enumerate(WORDS, start=1)}
+    plain = Tokenizer(models.WordLevel(known, unk_token="<s>"))
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=plain, bos_token="<s>", eos_token="<s>")
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    """An index of word documents with decoys, two checkpoints."""
+    folder = tmp_path_factory.mktemp("run")
+    space = toy.workspace(folder)
+    tokenizer().save_pretrained(space["end"])
+    for name, seed in (("corpus", 0), ("decoys", 9)):
+        words = [
+            Document(d.document_id, d.group_id, text=" ".join(f"w{t}" for t in d.input_ids))
+            for d in toy.documents(20, seed=seed)
+        ]
+        write_corpus(folder / f"{name}.jsonl", words)
+    build_index(
+        IndexConfig(
+            space["end"],
+            space["corpus"],
+            folder / "index",
+            checkpoints=(space["start"],),
+            decoys=space["decoys"],
+            damping=0.1,
+        )
+    )
+    return folder / "index"
+
+
+def test_a_run_holds_every_output_and_group_in_order(index, tmp_path):
+    """One line per output and group, decoys labelled, numbers whole."""
+    result = attribute_outputs(AttributionRequest(index, OUTPUTS, tmp_path))
+    table = pl.read_parquet(result.influence_path)
+    assert table.columns == ["output_id", "group_id", "kind", "influence_nanonats"]
+    assert table.height == len(OUTPUTS) * 6
+    assert set(table["kind"]) == {"trained", "decoy"}
+    assert table.equals(table.sort("output_id", "kind", "group_id"))
+    gains = pl.read_parquet(result.gains_path)
+    assert gains["tokens_scored"].to_list() == [5] * 6
+    trained = table.filter(pl.col("kind") == "trained")
+    sums = trained.group_by("output_id").agg(pl.col("influence_nanonats").sum()).sort("output_id")
+    assert sums["influence_nanonats"].to_list() == gains["total_nanonats"].to_list()
+    assert result.manifest["format"] == "byline-influence/1"
+    assert result.manifest["outputs"] == 6
+
+
+def test_a_shard_that_is_whole_is_not_made_again(index, tmp_path):
+    """A task that runs twice does its work once; a damaged shard is made again."""
+    request = AttributionRequest(index, OUTPUTS, tmp_path)
+    first = attribute_outputs(request)
+    made = first.influence_path.stat().st_mtime_ns
+    assert attribute_outputs(request) == first
+    assert first.influence_path.stat().st_mtime_ns == made
+    before = first.influence_path.read_bytes()
+    first.influence_path.write_bytes(before[:-1])
+    attribute_outputs(request)
+    assert first.influence_path.read_bytes() == before
+
+
+def test_the_order_of_outputs_does_not_matter(index, tmp_path):
+    """The same outputs in another order are the same shard."""
+    request = AttributionRequest(index, OUTPUTS, tmp_path)
+    turned = dataclasses.replace(request, outputs=OUTPUTS[::-1])
+    assert attribute_outputs(request) == attribute_outputs(turned)
+
+
+def test_merging_does_not_depend_on_the_order_of_shards(index, tmp_path):
+    """Who made which shard first leaves no trace in the merged files."""
+    shards = [
+        attribute_outputs(AttributionRequest(index, part, tmp_path / "shards"))
+        for part in (OUTPUTS[:2], OUTPUTS[2:5], OUTPUTS[5:])
+    ]
+    one = merge_shards(shards, tmp_path / "a", "2026-11-01")
+    two = merge_shards(shards[::-1], tmp_path / "b", "2026-11-01")
+    for path in (one.influence_path, one.gains_path, one.manifest_path):
+        assert path.read_bytes() == (two.influence_path.parent / path.name).read_bytes()
+    assert pl.read_parquet(one.influence_path).height == len(OUTPUTS) * 6
+
+
+def test_an_output_in_two_shards_is_refused(index, tmp_path):
+    """It would be paid for twice."""
+    shards = [
+        attribute_outputs(AttributionRequest(index, part, tmp_path))
+        for part in (OUTPUTS[:3], OUTPUTS[2:])
+    ]
+    with pytest.raises(ScoringError, match="o2 is in two shards"):
+        merge_shards(shards, tmp_path, "night")
+    with pytest.raises(ScoringError, match="given twice"):
+        attribute_outputs(AttributionRequest(index, (*OUTPUTS, OUTPUTS[0]), tmp_path))
+
+
+def test_a_damaged_shard_is_not_merged(index, tmp_path):
+    """A shard's file must be the one its manifest names."""
+    shard = attribute_outputs(AttributionRequest(index, OUTPUTS, tmp_path))
+    shutil.copy(shard.gains_path, shard.influence_path)
+    with pytest.raises(IndexDamagedError, match="attribute its outputs again"):
+        merge_shards([shard], tmp_path, "night")
+
+
+def test_trace_names_the_strongest_sources_with_their_doubts(index):
+    """Signed influence and lexical overlap side by side, never mixed."""
+    found = trace(index, "w5 w6 w7 w8 w9", prompt="w1", k=3, passages=True)
+    assert len(found.sources) == 3
+    values = [source.influence_nanonats for source in found.sources]
+    assert values == sorted(values, reverse=True)
+    assert all(source.passage is not None for source in found.sources)
+    assert all(0 <= source.lexical_overlap <= 1 for source in found.sources)
+    assert "relative" not in found.flags
+    assert found.as_json()["tokens_scored"] == 5
+    with pytest.raises(ScoringError, match="no token to score"):
+        trace(index, "")
+
+
+def test_lexical_overlap_is_the_share_of_word_triples():
+    """Case and punctuation do not count."""
+    assert lexical_overlap("A b, c d", "x a B c!") == 0.5
+    assert lexical_overlap("a b", "a b") == 0.0
