@@ -123,12 +123,15 @@ class _Loader:
 
     def add(self, document: YamlText, text: str) -> None:
         """Check one document against the schema and build what it declares."""
+        if not isinstance(document.value, dict):
+            document.fault((), document.value, "a mapping that begins with format:")
+            return
         errors = list(_validator().iter_errors(document.value))
         for error in errors:
             _note(document, error)
         for error in errors:
             _cut(document.value, error)
-        kind = document.value.get("format") if isinstance(document.value, dict) else None
+        kind = document.value.get("format")
         if kind == AGREEMENT_FORMAT:
             self._add_agreement(document, text)
         elif kind == PARTIES_FORMAT:
