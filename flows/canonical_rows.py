@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date as Date  # noqa: N812 - `date` is the argument's name everywhere
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -36,6 +37,7 @@ class IngestSettings:
         territory: for records that name none ("ZZ" = unknown).
         clock_skew_s: how far in the future of `now` a record may be.
         log_format: the format of all files; detected when None.
+        field_map: for plain JSONL, canonical field to the record's field.
         filters: which outputs are not paid for.
     """
 
@@ -45,6 +47,7 @@ class IngestSettings:
     territory: str = "ZZ"
     clock_skew_s: int = 300
     log_format: str | None = None
+    field_map: Mapping[str, str] | None = None
     filters: FilterSettings = field(default_factory=FilterSettings)
 
 

@@ -17,11 +17,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date as Date  # noqa: N812 - `date` is the argument's name everywhere
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,9 @@ from flows.artefacts import manifest_path, sink_parquet, verify_data, write_mani
 from flows.canonical_rows import DAY_US, EPOCH_ORDINAL, IngestSettings, RowMaker
 from flows.filter import FilterSettings, decide, exclusion_counts, keys_of
 from flows.ingest_schema import OUTPUTS_FORMAT, OUTPUTS_SCHEMA
-from flows.logs.detection import adapter_named, detect_format
-from flows.logs.reading import LineReader, LogFile, find_logs
+from flows.logs.detection import adapter_named, detect_format, make_adapters
+from flows.logs.openai import BatchInputs, OpenAiBatch, OpenAiBatchInput
+from flows.logs.reading import LogFile, find_logs, reader_of
 from flows.logs.record import LogAdapter, NotAnOutputError, RejectedError
 from flows.quarantine import Reject, write_quarantine
 from flows.row_spool import RowSpool
@@ -72,14 +74,15 @@ class _Tally:
     formats: dict[str, str] = field(default_factory=dict)
 
 
-def ingest(
+def ingest(  # noqa: PLR0913 - one argument more than elsewhere: the night's whole intake
     paths: Sequence[str | Path],
     date: Date,
     out: Path,
     quarantine: Path,
-    *,
     hmac_key: bytes,
+    *,
     settings: IngestSettings | None = None,
+    filters: FilterSettings | None = None,
     settled: bool = False,
     now_us: int | None = None,
 ) -> IngestResult:
@@ -92,6 +95,7 @@ def ingest(
         quarantine: `quarantine/DATE.jsonl`.
         hmac_key: the installation's key for pseudonyms.
         settings: how records become rows, and which of them are not paid for.
+        filters: which outputs are not paid for, instead of those in the settings.
         settled: the date is sampled already; new records become a late batch.
         now_us: time of the run in microseconds since 1970, for the clock skew rule.
 
@@ -103,12 +107,14 @@ def ingest(
         ArtefactError: the date is settled and its table was altered.
     """
     settings = settings or IngestSettings()
+    settings = replace(settings, filters=filters) if filters else settings
     maker = RowMaker(settings, hmac_key, now_us)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         spool, tally = RowSpool(Path(folder)), _Tally()
-        for file in find_logs(paths):
-            _read_file(file, maker, spool, tally, date.toordinal() - EPOCH_ORDINAL)
+        day = date.toordinal() - EPOCH_ORDINAL
+        for file, adapter in _with_adapters(find_logs(paths), settings, Path(folder)):
+            _read_file(file, adapter, maker, spool, tally, day)
         parts = spool.merged()
         counts = _counts(tally, spool)
         if settled:
@@ -133,14 +139,36 @@ def batch_root(rows: pl.LazyFrame) -> str:
     return digest.hexdigest()
 
 
-def _read_file(file: LogFile, maker: RowMaker, spool: RowSpool, tally: _Tally, day: int) -> None:
+def _with_adapters(
+    files: Sequence[LogFile], settings: IngestSettings, folder: Path
+) -> Iterator[tuple[LogFile, LogAdapter | None]]:
+    """Pair each file with its adapter; batch inputs first, since outputs need their prompts."""
+    with contextlib.closing(BatchInputs(folder / "requests.db")) as inputs:
+        adapters = make_adapters(settings.field_map, inputs)
+        given = adapter_named(settings.log_format, adapters) if settings.log_format else None
+        paired = [(file, given or detect_format(file, adapters)) for file in files]
+        for file, adapter in paired:
+            if isinstance(adapter, OpenAiBatchInput):
+                inputs.read(file)
+        for file, adapter in paired:
+            if isinstance(adapter, OpenAiBatch):
+                adapter.label = file.label
+            yield file, adapter
+
+
+def _read_file(
+    file: LogFile,
+    adapter: LogAdapter | None,
+    maker: RowMaker,
+    spool: RowSpool,
+    tally: _Tally,
+    day: int,
+) -> None:
     """Read one file's records into the spool, or into the tally."""
-    wanted = maker.settings.log_format
-    adapter = adapter_named(wanted) if wanted else detect_format(file)
     if adapter is None:
         tally.formats[file.label] = "empty"
         return
-    reader = LineReader(file)
+    reader = reader_of(file)
     rejects: list[tuple[int | None, Reject]] = []
     first: int | None = None
     nearest: int | None = None

@@ -6,36 +6,74 @@ one of the first records reads the whole file. The answer is recorded in the man
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import orjson
 
 from flows.data_errors import LogError, LogFormatUnknownError
+from flows.logs.langfuse import Langfuse
+from flows.logs.litellm import LiteLlm
+from flows.logs.openai import BatchInputs, OpenAiBatch, OpenAiBatchInput, OpenAiCompletion
 from flows.logs.otel import OtelGenAi
-from flows.logs.reading import LineReader, LogFile
+from flows.logs.plain import PlainJsonl
+from flows.logs.reading import LogFile, reader_of
 from flows.logs.record import LogAdapter
 
 _PROBED = 20
 
-ADAPTERS: tuple[LogAdapter, ...] = (OtelGenAi(),)
+FORMATS = (
+    OtelGenAi.name,
+    LiteLlm.name,
+    OpenAiBatch.name,
+    OpenAiBatchInput.name,
+    OpenAiCompletion.name,
+    Langfuse.name,
+    PlainJsonl.name,
+)
 
 
-def adapter_named(name: str) -> LogAdapter:
+def make_adapters(
+    field_map: Mapping[str, str] | None = None, inputs: BatchInputs | None = None
+) -> tuple[LogAdapter, ...]:
+    """Make the adapters in the order in which they are asked.
+
+    Args:
+        field_map: for plain JSONL, which is read only with a map.
+        inputs: requests of batch input files.
+    """
+    plain = (PlainJsonl(field_map),) if field_map else ()
+    return (
+        OtelGenAi(),
+        LiteLlm(),
+        OpenAiBatchInput(),
+        OpenAiBatch(inputs),
+        OpenAiCompletion(),
+        Langfuse(),
+        *plain,
+    )
+
+
+def adapter_named(name: str, adapters: Sequence[LogAdapter]) -> LogAdapter:
     """Find an adapter by its format's name.
 
     Raises:
         LogError: there is none.
     """
-    for adapter in ADAPTERS:
+    for adapter in adapters:
         if adapter.name == name:
             return adapter
-    known = ", ".join(adapter.name for adapter in ADAPTERS)
-    raise LogError(f"unknown log format {name!r}; known are {known}")
+    need = "; it needs a field map" if name == PlainJsonl.name else ""
+    raise LogError(f"unknown log format {name!r}; known are {', '.join(FORMATS)}{need}")
 
 
-def detect_format(file: LogFile) -> LogAdapter | None:
+def detect_format(file: LogFile, adapters: Sequence[LogAdapter]) -> LogAdapter | None:
     """Find the adapter for a file by its first records.
+
+    Args:
+        file: the log file.
+        adapters: from `make_adapters`.
 
     Returns:
         The adapter, or None for a file without any record.
@@ -44,15 +82,15 @@ def detect_format(file: LogFile) -> LogAdapter | None:
         LogFormatUnknownError: none of the first records is claimed by an adapter.
     """
     first = ""
-    for _, line in islice(LineReader(file), _PROBED):
+    for _, line in islice(reader_of(file), _PROBED):
         first = first or line[:60].decode("utf-8", errors="replace")
         record = _decoded(line)
-        for adapter in ADAPTERS:
+        for adapter in adapters:
             if record is not None and adapter.claims(record):
                 return adapter
     if not first:
         return None
-    raise LogFormatUnknownError(file.label, tuple(a.name for a in ADAPTERS), first)
+    raise LogFormatUnknownError(file.label, FORMATS, first)
 
 
 def _decoded(line: bytes) -> dict[str, Any] | None:

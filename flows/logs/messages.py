@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from flows.logs.record import RejectedError
+from flows.logs.record import Choice, RejectedError
 
 _TEXT_TYPES = {"text", "input_text", "output_text"}
 
@@ -45,7 +45,7 @@ def message_text(message: object) -> tuple[str | None, bool]:
         return message, False
     if not isinstance(message, Mapping):
         return None, False
-    parts = message["parts"] if "parts" in message else message.get("content")
+    parts = message["parts"] if "parts" in message else message.get("content", message.get("text"))
     tools = bool(message.get("tool_calls") or message.get("function_call"))
     if isinstance(parts, str):
         return parts, tools
@@ -78,14 +78,14 @@ def conversation_text(messages: object) -> str | None:
     return "\n\n".join(texts) or None
 
 
-def chat_choices(body: Mapping[str, Any]) -> list[tuple[int, str | None, bool, str | None]]:
+def chat_choices(body: Mapping[str, Any]) -> list[Choice]:
     """Take the choices out of an OpenAI-style completion.
 
     Args:
         body: a `chat.completion` or `text_completion` object.
 
     Returns:
-        For each choice its index, text, whether it has tool calls, and finish reason.
+        The choices, in the order of the answer.
 
     Raises:
         RejectedError: it is a piece of a stream, or its choices are no list.
@@ -102,5 +102,6 @@ def chat_choices(body: Mapping[str, Any]) -> list[tuple[int, str | None, bool, s
         if "delta" in choice and "message" not in choice:
             raise RejectedError("stream_partial", "the record has a delta instead of a message")
         text, tools = message_text(choice.get("message", choice.get("text")))
-        found.append((int(choice.get("index", place)), text, tools, choice.get("finish_reason")))
+        index = int(choice.get("index", place))
+        found.append(Choice(index, text, tools, choice.get("finish_reason")))
     return found

@@ -24,12 +24,12 @@ from typing import Any
 
 from flows.logs.messages import conversation_text, decoded, message_text
 from flows.logs.record import (
+    Choice,
     LoggedOutput,
     NotAnOutputError,
     RejectedError,
-    divide_call,
+    finished,
     nano_to_us,
-    settle_text,
     text_or_none,
     time_us,
     truth,
@@ -54,8 +54,6 @@ _MESSAGE_EVENTS = (
     "gen_ai.content.prompt",
 )
 _OUTPUTLESS = ("embeddings", "execute_tool", "create_agent")
-
-Choice = tuple[int, str | None, bool, str | None]
 
 
 class OtelGenAi:
@@ -101,29 +99,18 @@ def _one_record(record: Mapping[str, Any]) -> list[LoggedOutput]:
     if not name.startswith("gen_ai.") and not any(k.startswith("gen_ai.") for k in attributes):
         raise NotAnOutputError("record without gen_ai attributes")
     failed = _failed(record, attributes)
-    choices = _choices(record, attributes, name)
-    if not choices:
-        choices = [(0, None, False, None)]
+    choices = _choices(record, attributes, name) or [Choice(0, None)]
     resource = _plain(record.get("resource"))
-    calls = divide_call(_common(record, attributes, resource, operation), len(choices))
-    prompt = _prompt(record, attributes)
+    call = _common(record, attributes, resource, operation)
+    call = call._replace(prompt_text=_prompt(record, attributes))
     reasons = attributes.get("gen_ai.response.finish_reasons") or []
-    found = []
-    for place, (index, text, tools, reason) in enumerate(choices):
-        kept, exclusion = settle_text(text, failed=failed, tools_only=tools and not text)
-        if reason is None and isinstance(reasons, Sequence) and place < len(reasons):
-            reason = str(reasons[place])  # noqa: PLW2901 - the call's list is the second source
-        found.append(
-            calls[place]._replace(
-                choice_index=index,
-                finish_reason=reason,
-                status="error" if failed else "ok",
-                prompt_text=prompt,
-                output_text=kept,
-                exclusion=exclusion,
-            )
-        )
-    return found
+    if isinstance(reasons, Sequence):
+        # The call's list is the second source of why a choice ended.
+        choices = [
+            c if c.finish_reason or i >= len(reasons) else c._replace(finish_reason=str(reasons[i]))
+            for i, c in enumerate(choices)
+        ]
+    return finished(call, choices, failed=failed)
 
 
 def _common(
@@ -218,7 +205,7 @@ def _choices(record: Mapping[str, Any], attributes: Mapping[str, Any], name: str
         return list(_numbered(decoded(messages, "gen_ai.output.messages")))
     numbered = _flat(attributes, "gen_ai.completion.")
     if numbered:
-        return [(i, *message_text(m), m.get("finish_reason")) for i, m in enumerate(numbered)]
+        return [Choice(i, *message_text(m), m.get("finish_reason")) for i, m in enumerate(numbered)]
     found = []
     for event, fields in _span_events(record):
         if event == "gen_ai.choice":
@@ -240,14 +227,14 @@ def _numbered(messages: object) -> Iterator[Choice]:
         return
     for index, message in enumerate(messages):
         reason = message.get("finish_reason") if isinstance(message, Mapping) else None
-        yield (index, *message_text(message), text_or_none(reason))
+        yield Choice(index, *message_text(message), text_or_none(reason))
 
 
 def _older_choice(fields: Mapping[str, Any]) -> Choice:
     """Read a `gen_ai.choice` event: index, finish_reason and message."""
     message = decoded(fields.get("message", fields.get("content")), "message")
     index = whole(fields.get("index"), "index") or 0
-    return (index, *message_text(message), text_or_none(fields.get("finish_reason")))
+    return Choice(index, *message_text(message), text_or_none(fields.get("finish_reason")))
 
 
 def _prompt(record: Mapping[str, Any], attributes: Mapping[str, Any]) -> str | None:

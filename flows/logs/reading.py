@@ -11,12 +11,15 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
 import fsspec
+import orjson
+import polars as pl
 import zstandard
 
 from flows.data_errors import LogError, LogMissingError
@@ -131,9 +134,47 @@ class LineReader:
             raise LogError(f"{self.file.label}: cannot be read: {error}") from error
 
 
-def first_line(file: LogFile) -> bytes:
-    """Give the first line that is not empty, or b"" for an empty file."""
-    return next((line for _, line in LineReader(file)), b"")
+class ParquetReader:
+    """Reads a parquet log row by row, each row as the JSON line it would be.
+
+    Args:
+        file: a parquet file.
+    """
+
+    def __init__(self, file: LogFile) -> None:
+        self.file = file
+        self.sha256 = ""
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        """Walk over the rows with their 1-based numbers.
+
+        Raises:
+            LogError: the file is not parquet or is damaged.
+        """
+        digest = hashlib.sha256()
+        number = 0
+        with tempfile.NamedTemporaryFile(suffix=".parquet") as copy:
+            with _opened(self.file.location) as stream:
+                while chunk := stream.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    copy.write(chunk)
+            copy.flush()
+            self.sha256 = digest.hexdigest()
+            try:
+                for batch in pl.scan_parquet(copy.name).collect_batches(maintain_order=True):
+                    for row in batch.iter_rows(named=True):
+                        number += 1
+                        yield number, orjson.dumps(row, default=str, option=orjson.OPT_NAIVE_UTC)
+            except pl.exceptions.PolarsError as error:
+                raise LogError(
+                    f"{self.file.label}: cannot be read as parquet after row {number}: {error}; "
+                    f"nothing was ingested"
+                ) from error
+
+
+def reader_of(file: LogFile) -> LineReader | ParquetReader:
+    """Give the reader for a file."""
+    return ParquetReader(file) if file.is_parquet else LineReader(file)
 
 
 def _expand(path: str) -> list[str]:

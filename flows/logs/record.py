@@ -68,6 +68,15 @@ class LoggedOutput(NamedTuple):
     exclusion: str | None
 
 
+class Choice(NamedTuple):
+    """One choice of a call: its number, text, whether it has tool calls, and why it ended."""
+
+    number: int
+    text: str | None
+    tools: bool = False
+    finish_reason: str | None = None
+
+
 class NotAnOutputError(Exception):
     """The record is well-formed and is no model output; its kind is the argument."""
 
@@ -218,6 +227,34 @@ def text_or_none(value: object) -> str | None:
 def truth(value: object) -> bool:
     """Read a flag given as a boolean, a number or the text true/false."""
     return value in (True, 1, "true", "True", "1")
+
+
+def finished(call: LoggedOutput, choices: list[Choice], *, failed: bool) -> list[LoggedOutput]:
+    """Make one output of each choice of a call, by the rules of this module.
+
+    Args:
+        call: what the choices share, with the whole call's value and tokens.
+        choices: the choices; none counts as one without text.
+        failed: the call failed.
+
+    Raises:
+        RejectedError: "missing_output".
+    """
+    choices = choices or [Choice(0, None)]
+    parts = divide_call(call, len(choices))
+    found = []
+    for part, (index, text, tools, reason) in zip(parts, choices, strict=True):
+        kept, exclusion = settle_text(text, failed=failed, tools_only=tools and not text)
+        found.append(
+            part._replace(
+                choice_index=index,
+                finish_reason=reason,
+                status="error" if failed else "ok",
+                output_text=kept,
+                exclusion=exclusion,
+            )
+        )
+    return found
 
 
 def settle_text(
