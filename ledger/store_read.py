@@ -22,6 +22,7 @@ from ledger.period_close import PeriodStatus
 from ledger.tables import UtcTime
 
 _BATCH = 2000
+_PAGE = 50_000
 _ENTRIES = (
     "SELECT s.ledger_seq, s.recorded_at, s.posting_count, e.scope, e.key, e.kind, e.period, "
     "e.effective_on, e.description, e.reverses, e.prepared_by, e.approved_by, e.evidence, "
@@ -167,15 +168,20 @@ def period_statuses(connection: Connection) -> dict[str, PeriodStatus]:
 
 
 def _postings(connection: Connection, first_seq: int, last_seq: int) -> Iterator[Posting]:
-    rows = connection.execution_options(yield_per=50 * _BATCH).execute(
-        text(
-            "SELECT account_id, currency, units FROM posting WHERE ledger_seq >= :first "
-            "AND ledger_seq <= :last ORDER BY ledger_seq, line_no"
-        ),
-        {"first": first_seq, "last": last_seq},
+    """Yield the postings of a range of places in order, a page at a time by their key."""
+    query = text(
+        "SELECT ledger_seq, line_no, account_id, currency, units FROM posting "
+        "WHERE (ledger_seq, line_no) > (:seq, :line) AND ledger_seq <= :last "
+        "ORDER BY ledger_seq, line_no LIMIT :page"
     )
-    for account_id, currency, units in rows:
-        yield Posting(account_id, currency, int(units))
+    seq, line = first_seq, 0
+    while True:
+        key = {"seq": seq, "line": line, "last": last_seq, "page": _PAGE}
+        rows = connection.execute(query, key).fetchall()
+        for seq, line, account_id, currency, units in rows:  # noqa: B007, B020
+            yield Posting(account_id, currency, units)
+        if len(rows) < _PAGE:
+            return
 
 
 def _sealed(row: Row[Any], postings: list[Posting]) -> SealedEntry:
