@@ -31,11 +31,12 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from ledger.audit_book import ENTRIES, Book
+from ledger.audit_book import Book
 from ledger.audit_checks import as_difference, check_evidence_files, compare_table, narrow
 from ledger.audit_errors import AuditError, NoteError, VerificationError
 from ledger.audit_frame import OpenPack
 from ledger.audit_report import STEPS, VerifyReport
+from ledger.audit_reversals import ENTRIES
 from ledger.audit_tables import (
     ACCOUNTS,
     BOOK_MEMBERS,

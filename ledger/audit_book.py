@@ -19,10 +19,9 @@ import base64
 import datetime as dt
 import hashlib
 import itertools
-import re
 from array import array
 from collections.abc import Callable, Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ledger.audit_errors import VerificationError
 from ledger.audit_leaf import (
@@ -33,19 +32,27 @@ from ledger.audit_leaf import (
     AUDIT_UNITS_MAX,
     ENTRY_HEAD,
     ENTRY_TAIL,
+    ENTRY_TWO,
     EVIDENCE,
     PERIOD,
     POSTING,
     diagnose,
     unescape,
 )
+from ledger.audit_reversals import (
+    BASE32,
+    ENTRIES,
+    Reread,
+    Taker,
+    check_takers,
+    line_at,
+    text_of,
+)
 from ledger.merkle import EMPTY_ROOT, Frontier
 
-ENTRIES = "entries.jsonl"
 BATCH_LEAVES = 8192
-
-# What `reread(offset, size)` gives back: the bytes of the book from there.
-Reread = Callable[[int, int], bytes]
+# The captured fields of an entry, in the order of the leaf; None for null.
+_Fields = tuple[Any, ...]
 
 
 class Book:
@@ -69,9 +76,10 @@ class Book:
         self._batch: list[bytes] = []
         self._wanted = sorted({size for size in sizes if size > 0}, reverse=True)
         self._days: set[bytes] = set()
+        self._evidence_seen = b""
         self._names = array("Q")
         self._name_offsets = array("Q")
-        self._takers: list[tuple[int, bytes, bytes, int, int]] = []
+        self._takers: list[Taker] = []
         self._offset = 0
         self.on_hashes: Callable[[int, list[bytes]], None] | None = None
 
@@ -108,7 +116,7 @@ class Book:
             if name == following:
                 rows = [n for n, known in enumerate(self._names) if known == name]
                 self._same_name(rows[0], rows[1], reread)
-        self._check_takers(reread)
+        check_takers(self._takers, self._names, self._name_offsets, reread)
 
     @property
     def taken_back(self) -> int:
@@ -129,17 +137,19 @@ class Book:
             self.roots[self._wanted.pop()] = self._frontier.root()
 
     def _entry(self, line: bytes) -> None:
-        head = ENTRY_HEAD.match(line)
-        if head is None or (not line.isascii() and not _is_utf8(line)):
+        two = ENTRY_TWO.fullmatch(line)
+        if two is not None and self._two_postings(*two.group(9, 11, 12, 13)):
+            fields = two.group(1, 2, 3, 4, 5, 6, 7, 8, 14, 15, 16)
+            place, balanced = (0, 0), True
+        else:
+            fields, place, balanced = self._lines(line)
+        if not line.isascii() and not _is_utf8(line):
             self._refuse(line)
-        approved_by, day, entry_id, evidence, key, kind, seq, period = head.groups()
-        start = head.end()
-        end, balance_ok = self._postings(line, start)
-        tail = ENTRY_TAIL.fullmatch(line, end)
-        if tail is None or int(seq) != self.leaves:
+        approved_by, day, entry_id, evidence, key, kind, seq, period = fields[:8]
+        prepared_by, reverses, scope = fields[8:]
+        if int(seq) != self.leaves:
             self._refuse(line)
-        prepared_by, reverses, scope = tail.groups()
-        if evidence:
+        if evidence and evidence != self._evidence_seen:
             self._cite(evidence, line)
         if self.periods.get(period) is not True:
             self._period_not_open(period)
@@ -147,22 +157,43 @@ class Book:
             self._check_day(day)
         self._check_name(entry_id, scope, key)
         if approved_by == prepared_by or (kind in AUDIT_APPROVED_KINDS and approved_by is None):
-            who = "nobody" if approved_by is None else _text(approved_by)
-            self._fail(
-                5, "approval", f"an approver other than {_text(prepared_by)}", who,
-                "one person alone booked it",
-            )  # fmt: skip
-        if not balance_ok:
-            self._unbalanced(line, start, end)
-        if (kind in AUDIT_TAKING_BACK) != (reverses is not None):
-            self._fail(
-                8, "reverses", "an entry id for a reversal or release, else null",
-                f"{_text(reverses)} for kind {_text(kind)}", "it is unclear what is taken back",
-            )  # fmt: skip
-        if reverses is not None:
-            place = (self._offset + start, end - start)
-            self._takers.append((self.leaves, reverses, kind, *place))
+            self._not_approved(prepared_by, approved_by)
+        if not balanced:
+            self._unbalanced(line, *place)
+        if reverses is not None or kind in AUDIT_TAKING_BACK:
+            self._takes_back(line, kind, reverses)
         self.entries += 1
+
+    def _two_postings(
+        self, first: bytes, negative: bytes | None, text: bytes, second: bytes
+    ) -> bool:
+        """Book the two lines of the commonest entry; False leaves them to the general way."""
+        units = int(text)
+        debit, credit = (first, second) if negative is None else (second, first)
+        debits, credits_ = self.debits, self.credits
+        if debit not in debits or credit not in credits_:
+            # An account seen for the first time on this side: its name is checked in full.
+            if not ACCOUNT.fullmatch(debit) or not ACCOUNT.fullmatch(credit):
+                return False
+            debits.setdefault(debit, 0)
+            credits_.setdefault(credit, 0)
+        if units > AUDIT_UNITS_MAX:
+            return False
+        debits[debit] += units
+        credits_[credit] -= units
+        self.postings += 2
+        return True
+
+    def _lines(self, line: bytes) -> tuple[_Fields, tuple[int, int], bool]:
+        """Read an entry of any number of lines: its fields, where its lines are, the balance."""
+        head = ENTRY_HEAD.match(line)
+        if head is None:
+            self._refuse(line)
+        end, balanced = self._postings(line, head.end())
+        tail = ENTRY_TAIL.fullmatch(line, end)
+        if tail is None:
+            self._refuse(line)
+        return (*head.groups(), *tail.groups()), (head.end(), end), balanced
 
     def _postings(self, line: bytes, position: int) -> tuple[int, bool]:
         """Add up the postings of one entry; returns where they end, and whether they balance."""
@@ -212,16 +243,16 @@ class Book:
         if action == b"open":
             later = [known for known in self.periods if known >= period]
             if later:
-                self._fail(7, "period", f"one after {_text(max(later))}", _text(period),
+                self._fail(7, "period", f"one after {text_of(max(later))}", text_of(period),
                            "periods open in calendar order, each once")  # fmt: skip
             self.periods[period] = True
             return
         if approved_by is None or approved_by == prepared_by:
-            self._fail(7, "approval", f"an approver other than {_text(prepared_by)}",
-                       _text(approved_by), "one person alone closed the period")  # fmt: skip
+            self._fail(7, "approval", f"an approver other than {text_of(prepared_by)}",
+                       text_of(approved_by), "one person alone closed the period")  # fmt: skip
         first = min((known for known, is_open in self.periods.items() if is_open), default=None)
         if first != period:
-            self._fail(7, "period", f"the first open period, {_text(first)}", _text(period),
+            self._fail(7, "period", f"the first open period, {text_of(first)}", text_of(period),
                        "periods close once and in order")  # fmt: skip
         self.periods[period] = False
 
@@ -232,67 +263,53 @@ class Book:
             self._refuse(line)
         for _, digest in pairs:
             self.evidence.setdefault(bytes.fromhex(digest.decode()), self.leaves)
+        # The entries of one night cite the same files: most are looked at once.
+        self._evidence_seen = evidence
 
     def _check_name(self, entry_id: bytes, scope: bytes, key: bytes) -> None:
-        scope, key = unescape(scope), unescape(key)
-        packed = b"%b%b%b%b" % (
-            len(scope).to_bytes(8, "big"),
-            scope,
-            len(key).to_bytes(8, "big"),
-            key,
-        )
-        digest = hashlib.sha256(packed).digest()
-        name = base64.b32encode(digest[:20])[:26].lower()
-        if entry_id[3:] != name:
-            self._fail(5, "entry_id", f"je_{_text(name)}, the name of its scope and key",
-                       _text(entry_id), "the entry passes for another business event")  # fmt: skip
+        text = key if b"\\" not in key else unescape(key)
+        lengths = len(scope).to_bytes(8, "big"), len(text).to_bytes(8, "big")
+        digest = hashlib.sha256(lengths[0] + scope + lengths[1] + text).digest()
+        # The 26 letters of an id are the first 130 bits of the digest, five bits a letter.
+        if int(entry_id[3:].translate(BASE32), 32) != int.from_bytes(digest[:17], "big") >> 6:
+            name = base64.b32encode(digest)[:26].lower()
+            given = text_of(entry_id)
+            self._fail(5, "entry_id", f"je_{text_of(name)}, the name of its scope and key",
+                       given, "the entry passes for another business event")  # fmt: skip
         self._names.append(int.from_bytes(digest[:8], "big"))
         self._name_offsets.append(self._offset)
 
     def _same_name(self, first: int, second: int, reread: Reread) -> None:
         ids = []
         for row in (first, second):
-            head = ENTRY_HEAD.match(_line_at(reread, self._name_offsets[row]))
+            head = ENTRY_HEAD.match(line_at(reread, self._name_offsets[row]))
             assert head is not None, row
-            ids.append((_text(head[3]), int(head[7])))
+            ids.append((text_of(head[3]), int(head[7])))
         if ids[0][0] == ids[1][0]:
             raise VerificationError(
                 5, ENTRIES, f"row {ids[1][1]}, entry_id", "an entry id used once",
                 f"{ids[1][0]}, which row {ids[0][1]} has too", "one business event is booked twice",
             )  # fmt: skip
 
-    def _check_takers(self, reread: Reread) -> None:
-        """Check step 8: find the entries taken back, which are few, and compare the lines."""
-        if not self._takers:
-            return
-        targets = {_prefix(name) for _, name, *_ in self._takers}
-        places = {n: row for row, n in enumerate(self._names) if n >> 4 in targets}
-        by_prefix = {n >> 4: row for n, row in places.items()}
-        taken: dict[bytes, int] = {}
-        for seq, name, kind, offset, size in self._takers:
-            row = by_prefix.get(_prefix(name))
-            line = b"" if row is None else _line_at(reread, self._name_offsets[row])
-            head = ENTRY_HEAD.match(line)
-            if head is None or head[3] != name or int(head[7]) >= seq:
-                self._fail(8, "reverses", "an earlier entry", _text(name),
-                           "it takes back what was never booked", seq)  # fmt: skip
-            wanted_kind = AUDIT_TAKING_BACK[kind]
-            if wanted_kind is not None and head[6] != wanted_kind.encode():
-                self._fail(8, "reverses", f"an entry of kind {wanted_kind}",
-                           f"{_text(name)} of kind {_text(head[6])}", "only a hold is released",
-                           seq)  # fmt: skip
-            if name in taken:
-                self._fail(8, "reverses", "an entry not taken back before",
-                           f"{_text(name)}, taken back in row {taken[name]}",
-                           "it is taken back twice", seq)  # fmt: skip
-            taken[name] = seq
-            ours = POSTING.findall(reread(offset, size))
-            theirs = POSTING.findall(line, head.end())
-            _compare_negation(seq, ours, theirs, _text(name))
+    def _takes_back(self, line: bytes, kind: bytes, reverses: bytes | None) -> None:
+        if (kind in AUDIT_TAKING_BACK) != (reverses is not None):
+            self._fail(
+                8, "reverses", "an entry id for a reversal or release, else null",
+                f"{text_of(reverses)} for kind {text_of(kind)}", "it is unclear what is taken back",
+            )  # fmt: skip
+        assert reverses is not None, kind
+        self._takers.append(Taker(self.leaves, reverses, kind, self._offset, len(line)))
+
+    def _not_approved(self, prepared_by: bytes, approved_by: bytes | None) -> NoReturn:
+        who = "nobody" if approved_by is None else text_of(approved_by)
+        self._fail(
+            5, "approval", f"an approver other than {text_of(prepared_by)}", who,
+            "one person alone booked it",
+        )  # fmt: skip
 
     def _period_not_open(self, period: bytes) -> NoReturn:
         state = "closed" if period in self.periods else "never opened"
-        self._fail(7, "period", "an open period", f"{_text(period)}, which is {state}",
+        self._fail(7, "period", "an open period", f"{text_of(period)}, which is {state}",
                    "the entry belongs to no period that could take it")  # fmt: skip
 
     def _check_day(self, day: bytes) -> None:
@@ -300,14 +317,14 @@ class Book:
             dt.date.fromisoformat(day.decode())
         except ValueError:
             self._fail(
-                5, "effective_on", "a day of the calendar", _text(day), "there is no such day"
+                5, "effective_on", "a day of the calendar", text_of(day), "there is no such day"
             )
         self._days.add(day)
 
     def _unbalanced(self, line: bytes, start: int, end: int) -> NoReturn:
         sums: dict[str, int] = {}
         for key, text, _ in POSTING.findall(line, start, end):
-            currency = _text(key[key.rindex(b'"') + 1 :])
+            currency = text_of(key[key.rindex(b'"') + 1 :])
             sums[currency] = sums.get(currency, 0) + int(text)
         currency = next(name for name in sorted(sums) if sums[name])
         self._fail(6, f"postings in {currency}", "a sum of 0", str(sums[currency]),
@@ -324,47 +341,9 @@ class Book:
         raise VerificationError(step, ENTRIES, place, expected, found, consequence)
 
 
-def _compare_negation(
-    seq: int, ours: list[tuple[bytes, ...]], theirs: list[tuple[bytes, ...]], name: str
-) -> None:
-    expected = [(key, -int(units)) for key, units, _ in theirs]
-    found = [(key, int(units)) for key, units, _ in ours]
-    if expected == found:
-        return
-    number = next(
-        (n for n, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b),
-        min(len(expected), len(found)),
-    )
-    raise VerificationError(
-        8, ENTRIES, f"row {seq}, posting {number + 1}", str(expected[number : number + 1]),
-        str(found[number : number + 1]), f"it is not the exact negation of {name}",
-    )  # fmt: skip
-
-
-def _prefix(entry_id: bytes) -> int:
-    """Return the first 60 bits of an entry's name, as its id spells them."""
-    number = 0
-    for letter in entry_id[3:15]:
-        number = number << 5 | b"abcdefghijklmnopqrstuvwxyz234567".index(letter)
-    return number
-
-
-def _line_at(reread: Reread, offset: int) -> bytes:
-    size = 1 << 14
-    while True:
-        block = reread(offset, size)
-        if b"\n" in block or len(block) < size:
-            return block[: block.find(b"\n") + 1]
-        size *= 8
-
-
 def _is_utf8(raw: bytes) -> bool:
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _text(raw: bytes | None) -> str:
-    return "null" if raw is None else re.sub(r"[\x00-\x1f]", "?", raw.decode("utf-8", "replace"))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 
-from ledger.audit_book import ENTRIES
+from ledger.audit_reversals import ENTRIES
 
 ACCOUNTS = "accounts.csv"
 TRIAL_BALANCE = "trial_balance.csv"

@@ -20,8 +20,9 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ledger.audit_book import ENTRIES, Book
+from ledger.audit_book import Book
 from ledger.audit_errors import PackError
+from ledger.audit_reversals import ENTRIES
 from ledger.audit_tables import (
     ACCOUNTS,
     BOOK_MEMBERS,

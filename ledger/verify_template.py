@@ -21,6 +21,7 @@ MODULES = (
     "checkpoint",
     "pack_format",
     "audit_leaf",
+    "audit_reversals",
     "audit_book",
     "audit_tables",
     "audit_frame",
