@@ -53,7 +53,7 @@ class HarvestLimits:
     words_max: int = 130
     held_back_one_in: int = 8
     subpackages_max: int = 4
-    bytes_max: int = 200_000
+    bytes_max: int = 160_000
     seed: int = 20261122
 
 

@@ -30,9 +30,13 @@ _DROPPED_SECTION = re.compile(
 _PEOPLE = re.compile(
     r"copyright|\(c\)|©|\bauthors?\b|\bmaintain(ed|er|ers)\b|contributors?\b|credits?\b|"
     r"\bthanks\b|thank you|sponsor|written by|created by|developed by|ported by|designed by|"
-    r"inspired by|based on (the )?work|acknowledg|et al\b|\bPh\.?D|\bDr\.|\bMr\.|\bProf\b|"
-    r"\b[A-Z]\. ?([A-Z]\. ?)*[A-Z][a-z]+|\b[A-Z][a-z]+, [A-Z]\.|\(?[A-Z][a-z]+,? \(?(19|20)\d\d\)|"
-    r"\bby [A-Z][a-z]+ [A-Z][a-z]+|in memor|\bvol\.|\bpp\.|\bdoi\b|isbn|arxiv",
+    r"inspired by|based on (the )?work|acknowledg|et al\b|in memor|\bvol\.|\bpp\.|\bdoi\b|"
+    r"isbn|arxiv|warrant(y|ies)\b|liab(le|ility)\b",
+    re.IGNORECASE,
+)
+_NAME_SHAPE = re.compile(
+    r"\bPh\.?D|\bDr\.|\bMr\.|\bProf\b|\b[A-Z]\. ?([A-Z]\. ?)*[A-Z][a-z]+|"
+    r"\b[A-Z][a-z]+, [A-Z]\.|\(?[A-Z][a-z]+,? \(?(19|20)\d\d\)|\bby [A-Z][a-z]+ [A-Z][a-z]+",
 )
 _ADDRESS = re.compile(
     r"https?:|ftp:|www\.|://|@|mailto|\b[\w.-]+\.(com|org|net|io|dev|edu)\b|#\d{2,}"
@@ -47,7 +51,9 @@ _GOOGLE_PARAMETER = re.compile(r"^(\s*)`{0,2}\*{0,2}\w+`{0,2}(\s*\([^)]*\))?:\s+
 _BULLET = re.compile(r"^\s*([-*+•]|\d+[.)])\s+")
 _NOT_LETTERS = re.compile(r"[^\w ]|[\d_]")
 _SYMBOLS = re.compile(r"[\\${}<>|^~=;#`\u2500-\u27bf]|->|\*\*|\.\. |::|\(\)\w|__\w|\s[-+*/]\s")
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(]?[A-Z])")
+_SENTENCE_END = re.compile(
+    r"(?<!\b[A-Z]\.)(?<!e\.g\.)(?<!i\.e\.)(?<!\bal\.)(?<=[.!?])[\"')\]]*\s+(?=[\"'(]?[A-Z])"
+)
 
 
 def people(names: Iterable[str]) -> re.Pattern[str]:
@@ -142,7 +148,7 @@ def _without_code(lines: list[str]) -> Iterator[str]:
     """Drop fenced, literal, indented, doctest blocks, directives and tables."""
     fence = ""
     literal_indent: int | None = None  # Inside a block that ends at this indent or less.
-    doctest = after_blank = False
+    doctest = table = after_blank = False
     for line in lines:
         blank = not line.strip()
         indent = len(line) - len(line.lstrip())
@@ -157,7 +163,9 @@ def _without_code(lines: list[str]) -> Iterator[str]:
             continue
         literal_indent = None
         doctest = (doctest and not blank) or line.lstrip().startswith((">>>", "$ ", "In ["))
-        if doctest or _TABLE.search(line):
+        border = bool(_TABLE.search(line))
+        table = (table and not blank) or border
+        if doctest or table:
             continue
         if _DIRECTIVE.match(line):
             literal_indent = indent
@@ -166,9 +174,11 @@ def _without_code(lines: list[str]) -> Iterator[str]:
             continue
         if line.rstrip().endswith("::"):
             literal_indent = indent
-            line = line.rstrip()[:-1]  # noqa: PLW2901 - the text of the line is kept.
+            line = line.rstrip().removesuffix("::") + ":"  # noqa: PLW2901 - its text is kept.
         after_blank = blank
         yield line
+        if literal_indent is not None:
+            yield ""
 
 
 def _wanted_sections(lines: Iterable[str]) -> Iterator[str]:
@@ -227,7 +237,7 @@ def _inline(text: str) -> str:
     text = re.sub(r"(?<![\w*])\*(?=\S)([^*]+?)(?<=\S)\*(?![\w*])", r"\1", text)
     text = text.replace("\u2019", "'").replace("\u2018", "'").replace("\u00a0", " ")
     text = text.replace("\u201c", '"').replace("\u201d", '"').replace("\\_", "_")
-    return re.sub(r"\s+", " ", text).strip()
+    return re.sub(r"\s+([.,;:!?](\s|$))", r"\1", re.sub(r"\s+", " ", text)).strip()
 
 
 def _sentences(paragraph: str) -> Iterator[str]:
@@ -238,7 +248,7 @@ def _sentences(paragraph: str) -> Iterator[str]:
 def _is_prose(sentence: str, names: re.Pattern[str]) -> bool:
     if not 4 <= words(sentence) <= 70 or sentence[-1] not in ".!?:)\"'":
         return False
-    if _ADDRESS.search(sentence) or _PEOPLE.search(sentence):
+    if any(dropped.search(sentence) for dropped in (_ADDRESS, _PEOPLE, _NAME_SHAPE)):
         return False
     if re.search(
         r"[\\${}<>|^~=;#`\u2500-\u27bf]|->|\*\*|\.\. |::|\(\)\w|__\w|\s[-+*/]\s", sentence
