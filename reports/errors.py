@@ -81,6 +81,15 @@ class AuditPackError(ReportError):
         )
 
 
+class AuditSamplingError(ReportError):
+    """A sample was asked for that cannot be drawn or evaluated."""
+
+    def __init__(self, found: str, expected: str) -> None:
+        self.found = found
+        self.expected = expected
+        super().__init__(f"audit sample: {found}; expected {expected}; nothing was drawn")
+
+
 class RenderError(ReportError):
     """A report could not be laid out in the format asked for."""
 
