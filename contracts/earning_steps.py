@@ -119,16 +119,22 @@ def add_reserve(
     return tuple(sorted(kept)), taken_units, released_units
 
 
-def add_guarantee(
-    sheet: Sheet, agreement: Agreement, period: Period, opening: Balances, royalty_units: int
-) -> int:
-    """Write line 8: in the last period of an agreement year, top up to the minimum."""
+def add_guarantee(sheet: Sheet, agreement: Agreement, period: Period, earned_units: int) -> int:
+    """Write line 8: in the last period of an agreement year, top up to the minimum.
+
+    Args:
+        sheet: the sheet.
+        agreement: the version in force.
+        period: the period.
+        earned_units: royalties of the agreement year so far, this period included.
+
+    Returns:
+        The top-up.
+    """
     guarantee = agreement.guarantee
     if guarantee is None:
         sheet.absent(steps.GUARANTEE)
         return 0
-    before_units = 0 if agreement.is_first_of_year(period) else opening.year_earned_units
-    earned_units = before_units + royalty_units
     if not agreement.is_last_of_year(period):
         text = (
             f"trued up at the end of the agreement year; earned so far {sheet.money(earned_units)}"

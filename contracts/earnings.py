@@ -155,7 +155,8 @@ def compute_earnings(
     tranches, taken_units, released_units = add_reserve(
         sheet, terms, inputs.opening.reserves, period
     )
-    guarantee_units = add_guarantee(sheet, agreement, period, inputs.opening, royalty_units)
+    year_units = _year_earned(agreement, period, inputs, royalty_units)
+    guarantee_units = add_guarantee(sheet, agreement, period, year_units)
     recouped, collateral = add_recoupment(sheet, agreement, inputs.opening, inputs.collateral)
     adjusted = add_disputes_and_adjustments(sheet, inputs.opening, inputs.adjustments, inputs.holds)
     taxes = add_taxes(sheet, agreement, payment_on)
@@ -168,7 +169,7 @@ def compute_earnings(
         unrecouped_units=recouped.unrecouped_units,
         reserves=tranches,
         counters=_counters(inputs.opening, terms),
-        year_earned_units=_year_earned(agreement, period, inputs.opening, royalty_units),
+        year_earned_units=year_units,
         debit_units=adjusted.debit_units,
         held_units=adjusted.held_after_units,
         carried_forward_units=paid.carried_forward_units,
@@ -277,8 +278,16 @@ def _counters(opening: Balances, terms: Sequence[TermRoyalty]) -> dict[str, Frac
 
 
 def _year_earned(
-    agreement: Agreement, period: Period, opening: Balances, royalty_units: int
+    agreement: Agreement, period: Period, inputs: EarningInputs, royalty_units: int
 ) -> int:
-    """Return the royalties of the agreement year so far, this period included."""
-    before_units = 0 if agreement.is_first_of_year(period) else opening.year_earned_units
-    return before_units + royalty_units
+    """Return the royalties of the agreement year so far, with corrections of the same year."""
+    before_units = 0
+    if not agreement.is_first_of_year(period):
+        before_units = inputs.opening.year_earned_units
+    year = agreement.year_of(period)
+    corrected_units = sum(
+        item.amount_units
+        for item in inputs.adjustments
+        if agreement.year_of(item.activity_period) == year
+    )
+    return before_units + royalty_units + corrected_units
