@@ -1,19 +1,24 @@
-"""How a row of numbers is stored: float32, float16, or eight bits with a scale.
+"""How a row of numbers is stored: floats, or one to eight bits a number with a scale a layer.
 
 1. float32 and float16 store the projected gradient itself.
-2. int8 stores it in units of its expected size: coordinate j is divided by
-   `step[j]`, the root of its damped eigenvalue, then by one scale for the row.
-   After that all coordinates matter about equally to a score, so one number of
-   bits for all of them wastes none.
-3. A zero row stores as zeros and scores zero. A stored row never holds NaN.
-4. A row's steps are folded into the query, so scoring multiplies plain codes.
+2. int8, int4, int2 and int1 store it in units of its expected size: coordinate j is
+   divided by `steps[j]`, the root of its damped eigenvalue. After that all
+   coordinates matter about equally to a score, so one number of bits for all of
+   them wastes none, and their rounding errors average out over thousands of them.
+3. Each layer of a row has one scale, chosen so that the error is orthogonal to the
+   layer: the length of a row along its own gradient is kept exactly.
+4. A zero row stores as zeros and scores zero. A stored row never holds NaN.
+5. Steps are folded into the query, so scoring multiplies plain codes.
 
-Axes: N rows, D numbers of a row, B bytes of a stored row.
+A code c of b bits stands for the level c - (2^b - 1) / 2: half-integers around zero.
+
+Axes: N rows, D numbers of a row, L layers, B bytes of a stored row.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -21,8 +26,13 @@ from torch import Tensor
 
 from attribution.errors import GradientIndexError
 
-DTYPES = ("float32", "float16", "int8")
+BITS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4, "int2": 2, "int1": 1}
+DTYPES = tuple(BITS)
 _SCALE_BYTES = 4
+_FLOAT16_MAX = 65504.0
+# Width of a level in units of the root mean square: the step that loses least of a
+# normal variable for 1, 2 and 4 bits (Max 1960); 8 bits cover the largest number instead.
+_LEVEL = {1: 1.596, 2: 0.996, 4: 0.335}
 
 
 @dataclass(frozen=True)
@@ -31,16 +41,23 @@ class Codec:
 
     Attributes:
         dtype: one of `DTYPES`.
-        steps: [D], float32: the unit of each coordinate; ones unless int8.
+        steps: [D], float32: the unit of each coordinate; not used by floats.
+        widths: numbers of a row that belong to each layer.
     """
 
     dtype: str
     steps: Tensor
+    widths: tuple[int, ...]
+
+    @property
+    def bits(self) -> int:
+        """Bits of one number."""
+        return BITS[self.dtype]
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one stored row (B)."""
-        return row_bytes(self.dtype, len(self.steps))
+        return row_bytes(self.dtype, len(self.steps), len(self.widths))
 
     def encode(self, rows: Tensor) -> np.ndarray:
         """Store rows.
@@ -50,28 +67,37 @@ class Codec:
 
         Returns:
             [N, B], uint8.
+
+        Raises:
+            GradientIndexError: a number is too large for float16.
         """
         if self.dtype == "float32":
             return rows.contiguous().numpy().astype("<f4", copy=False).view(np.uint8)
         if self.dtype == "float16":
             top = float(rows.abs().amax()) if rows.numel() else 0.0
-            if top > 65000:
+            if top > _FLOAT16_MAX:
                 raise GradientIndexError(
-                    f"a projected gradient reaches {top:.3g}, above what float16 holds (65504); "
-                    f"the row would be infinite. Build with dtype int8 or float32"
+                    f"a projected gradient reaches {top:.3g}, above what float16 holds "
+                    f"({_FLOAT16_MAX:.0f}); the row would be infinite. Build with int8 or float32"
                 )
             return rows.contiguous().half().numpy().astype("<f2", copy=False).view(np.uint8)
-        units = rows / self.steps
-        scale = units.abs().amax(1) / 127.0  # [N]
-        codes = (units / scale.clamp(min=1e-38)[:, None]).round_().to(torch.int8)
         out = np.empty((len(rows), self.row_bytes), dtype=np.uint8)
-        out[:, :_SCALE_BYTES] = scale.numpy().astype("<f4")[:, None].view(np.uint8)
-        out[:, _SCALE_BYTES:] = codes.numpy().view(np.uint8)
+        scales = np.empty((len(rows), len(self.widths)), dtype="<f4")
+        codes = np.empty((len(rows), len(self.steps)), dtype=np.uint8)
+        first = 0
+        for layer, width in enumerate(self.widths):
+            part = slice(first, first + width)
+            found, scale = _quantise(rows[:, part] / self.steps[part], self.bits)
+            codes[:, part], scales[:, layer] = found.numpy(), scale.numpy()
+            first += width
+        head = _SCALE_BYTES * len(self.widths)
+        out[:, :head] = scales.view(np.uint8)
+        out[:, head:] = _pack(codes, self.bits)
         return out
 
     def fold(self, queries: Tensor) -> Tensor:
         """Turn preconditioned queries [Q, D] into what `dot` multiplies codes with."""
-        return queries * self.steps if self.dtype == "int8" else queries
+        return queries if self.bits >= 16 else queries * self.steps
 
     def dot(self, stored: np.ndarray, folded: Tensor) -> Tensor:
         """Return products of stored rows and folded queries.
@@ -83,11 +109,16 @@ class Codec:
         Returns:
             [N, Q], float32.
         """
-        if self.dtype == "int8":
-            scale = torch.from_numpy(stored[:, :_SCALE_BYTES].copy().view("<f4")[:, 0].copy())
-            codes = torch.from_numpy(stored[:, _SCALE_BYTES:].view(np.int8)).float()
-            return (codes @ folded.T) * scale[:, None]
-        return self.decode(stored) @ folded.T
+        if self.bits >= 16:
+            return self.decode(stored) @ folded.T
+        scales, levels = self._read(stored)
+        out = torch.zeros(len(stored), len(folded))
+        first = 0
+        for layer, width in enumerate(self.widths):
+            part = slice(first, first + width)
+            out += scales[:, layer, None] * (levels[:, part] @ folded[:, part].T)
+            first += width
+        return out
 
     def decode(self, stored: np.ndarray) -> Tensor:
         """Return rows [N, D], float32, of what `encode` made."""
@@ -95,23 +126,79 @@ class Codec:
             return torch.from_numpy(stored.view("<f4"))
         if self.dtype == "float16":
             return torch.from_numpy(stored.view("<f2")).float()
-        scale = torch.from_numpy(stored[:, :_SCALE_BYTES].copy().view("<f4")[:, 0].copy())
-        codes = torch.from_numpy(stored[:, _SCALE_BYTES:].view(np.int8)).float()
-        return codes * scale[:, None] * self.steps
+        scales, levels = self._read(stored)
+        spread = torch.repeat_interleave(scales, torch.tensor(self.widths), dim=1)
+        return levels.mul_(spread).mul_(self.steps)
+
+    def _read(self, stored: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return scales [N, L] and levels [N, D], both float32."""
+        head = _SCALE_BYTES * len(self.widths)
+        scales = torch.from_numpy(np.ascontiguousarray(stored[:, :head]).view("<f4").copy())
+        table = _levels(self.bits)  # [256, 8 / bits]
+        packed = torch.from_numpy(np.ascontiguousarray(stored[:, head:])).int()
+        levels = table[packed].reshape(len(stored), -1)[:, : len(self.steps)]
+        return scales, levels
 
 
-def row_bytes(dtype: str, numbers: int) -> int:
-    """Bytes of one stored row of so many numbers."""
-    if dtype not in DTYPES:
+def _quantise(units: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Return codes [N, W], uint8, and scales [N], float32, of one layer's numbers."""
+    if bits == 8:
+        width = units.abs().amax(1) / 127.5
+    else:
+        width = units.square().mean(1).sqrt() * _LEVEL[bits]
+    half = (1 << bits) / 2 - 0.5
+    codes = (units / width.clamp(min=1e-38)[:, None] + half).round_().clamp_(0, 2 * half)
+    levels = codes - half
+    # Rule 3: scale * levels has the same product with the layer as the layer with itself.
+    length = units.double().square().sum(1)
+    along = (units.double() * levels).sum(1)
+    scale = torch.where(along > 0, length / along.clamp(min=1e-300), 0.0)
+    return codes.to(torch.uint8), scale.float()
+
+
+def _pack(codes: np.ndarray, bits: int) -> np.ndarray:
+    """Put 8 / bits codes into each byte, the first in the lowest bits; [N, ceil(D bits / 8)]."""
+    per = 8 // bits
+    if per == 1:
+        return codes
+    count, numbers = codes.shape
+    padded = np.zeros((count, -(-numbers // per) * per), dtype=np.uint8)
+    padded[:, :numbers] = codes
+    parts = padded.reshape(count, -1, per)
+    packed = np.zeros(parts.shape[:2], dtype=np.uint8)
+    for place in range(per):
+        packed |= parts[:, :, place] << (bits * place)
+    return packed
+
+
+@lru_cache(maxsize=len(BITS))
+def _levels(bits: int) -> Tensor:
+    """Return the levels that each byte stands for, [256, 8 / bits], float32."""
+    byte = np.arange(256)[:, None]
+    codes = (byte >> (bits * np.arange(8 // bits))) & ((1 << bits) - 1)
+    return torch.from_numpy((codes - ((1 << bits) - 1) / 2).astype(np.float32))
+
+
+def row_bytes(dtype: str, numbers: int, layers: int) -> int:
+    """Bytes of one stored row of so many numbers over so many layers."""
+    if dtype not in BITS:
         raise GradientIndexError(f"rows cannot be stored as {dtype!r}; choose one of {DTYPES}")
-    if dtype == "int8":
-        return numbers + _SCALE_BYTES
-    return numbers * {"float32": 4, "float16": 2}[dtype]
+    head = _SCALE_BYTES * layers if BITS[dtype] < 16 else 0
+    return head + -(-numbers * BITS[dtype] // 8)
 
 
-def numbers_for(dtype: str, budget_bytes: int) -> int:
-    """The most numbers a row of at most so many bytes holds; at least 1."""
-    row_bytes(dtype, 1)
-    if dtype == "int8":
-        return max(1, budget_bytes - _SCALE_BYTES)
-    return max(1, budget_bytes // {"float32": 4, "float16": 2}[dtype])
+def numbers_for(dtype: str, budget_bytes: int, layers: int) -> int:
+    """The most numbers a row of at most so many bytes holds.
+
+    Raises:
+        GradientIndexError: not even one number a layer fits.
+    """
+    head = row_bytes(dtype, 0, layers)
+    numbers = (budget_bytes - head) * 8 // BITS[dtype]
+    if numbers < layers:
+        raise GradientIndexError(
+            f"{budget_bytes} bytes a document and checkpoint are too few for {layers} layers as "
+            f"{dtype}: {head + -(-layers * BITS[dtype] // 8)} are needed at least. Raise "
+            f"bytes_per_document"
+        )
+    return numbers

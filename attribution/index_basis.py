@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from attribution.codec import Codec
+from attribution.codec import BITS, Codec
 from attribution.errors import IndexDamagedError
 from attribution.layers import TrackedLayer
 from attribution.preconditioner import Curvature
@@ -64,8 +64,8 @@ def load_basis(folder: Path, layers: Sequence[TrackedLayer]) -> tuple[list[Layer
 
 def codec_for(dtype: str, curvature: Curvature, damping: float) -> Codec:
     """Return the codec of one checkpoint: coordinates in units of their expected size."""
-    if dtype != "int8":
-        return Codec(dtype, torch.ones(len(curvature.eigenvalues)))
+    if BITS[dtype] >= 16:
+        return Codec(dtype, torch.ones(len(curvature.eigenvalues)), curvature.widths)
     # A layer that never had a gradient has eigenvalue 0; any positive unit serves it.
     expected = (1.0 / curvature.inverse(damping)).clamp(min=1e-30)
-    return Codec(dtype, expected.sqrt().float())
+    return Codec(dtype, expected.sqrt().float(), curvature.widths)

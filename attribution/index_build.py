@@ -199,7 +199,7 @@ class _Build:
                 model,
                 layers,
                 self.trained,
-                self.config.fit_config(len(self.points)),
+                self.config.fit_config(len(self.points), len(layers)),
                 context=self.context,
                 token_budget=self.config.token_budget,
                 progress=lambda done, total: progress(f"fit {k}", done, total),

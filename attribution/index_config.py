@@ -43,7 +43,8 @@ class IndexConfig:
         decoys: documents of the same kinds that were never trained on.
         bytes_per_document: budget of stored bytes for one document over all
             checkpoints; None stores full rank.
-        dtype: "float32", "float16" or "int8" for document rows.
+        dtype: how document rows are stored: "float32", "float16", "int8", "int4",
+            "int2" or "int1".
         projection: "eigen" or "random".
         damping: fraction of a layer's mean eigenvalue; used at scoring.
         layers: shell patterns of layer names to track.
@@ -81,8 +82,8 @@ class IndexConfig:
     clusters: Mapping[str, tuple[str, ...]] | None = None
     unit_weights: Mapping[str, float] | None = None
 
-    def fit_config(self, checkpoints: int) -> FitConfig:
-        """Return how each of so many checkpoints is fitted."""
+    def fit_config(self, checkpoints: int, layers: int) -> FitConfig:
+        """Return how each of so many checkpoints of a model with so many layers is fitted."""
         if self.projection not in PROJECTIONS:
             raise GradientIndexError(
                 f"projection is {self.projection!r}; choose one of {PROJECTIONS}"
@@ -91,7 +92,7 @@ class IndexConfig:
             raise GradientIndexError(f"damping must be in (0, 1], got {self.damping}")
         numbers = None
         if self.bytes_per_document is not None:
-            numbers = numbers_for(self.dtype, self.bytes_per_document // checkpoints)
+            numbers = numbers_for(self.dtype, self.bytes_per_document // checkpoints, layers)
         return FitConfig(
             self.projection,
             numbers,

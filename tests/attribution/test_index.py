@@ -302,20 +302,23 @@ def test_a_corpus_with_no_scorable_document_is_refused(space, tmp_path):
         build_index(config(space, tmp_path / "i", corpus=tmp_path / "c.jsonl"))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "int8"])
+@pytest.mark.parametrize("dtype", ["float16", "int8", "int4"])
 def test_smaller_numbers_keep_the_scores(space, built, tmp_path, dtype):
-    """Storing rows in fewer bits moves scores by about a percent at most."""
+    """Storing rows in fewer bits moves scores little: a percent at eight bits."""
     build_index(config(space, tmp_path / "i", dtype=dtype))
     before = Attributor(GradientIndex.open(built)).documents(QUERIES).influence
     after = Attributor(GradientIndex.open(tmp_path / "i")).documents(QUERIES).influence
-    assert float((after - before).norm() / before.norm()) < 0.02
+    assert (
+        float((after - before).norm() / before.norm())
+        < {"float16": 0.001, "int8": 0.02, "int4": 0.15}[dtype]
+    )
 
 
 def test_a_budget_of_bytes_is_kept(space, tmp_path):
     """Rows of all checkpoints together take no more than asked."""
-    build_index(config(space, tmp_path / "i", bytes_per_document=400))
+    build_index(config(space, tmp_path / "i", bytes_per_document=800))
     index = GradientIndex.open(tmp_path / "i")
-    assert sum(index.codec(k).row_bytes for k in range(2)) <= 400
+    assert sum(index.codec(k).row_bytes for k in range(2)) <= 800
 
 
 def test_the_manifest_says_what_was_tracked_and_from_what(built):
