@@ -71,11 +71,11 @@ def _either(record: Mapping[str, Any], current: str, older: str) -> Any:
 def _call(record: Mapping[str, Any], moment: int) -> LoggedOutput:
     """Read what all choices of the generation share."""
     metadata = _structure(record.get("metadata")) or {}
-    metadata = metadata if isinstance(metadata, Mapping) else {}
+    metadata = metadata if isinstance(metadata, dict) else {}
     usage = (
         _structure(_either(record, "usage_details", "usageDetails") or record.get("usage")) or {}
     )
-    usage = usage if isinstance(usage, Mapping) else {}
+    usage = usage if isinstance(usage, dict) else {}
     model = str(_either(record, "provided_model_name", "model") or "")
     if not model:
         raise RejectedError("model", "provided_model_name is missing")
@@ -122,7 +122,7 @@ def _chat(value: object) -> object:
     """Decode a text as chat messages where it looks like them, else keep the text."""
     found = _structure(value)
     probe = found[0] if isinstance(found, list) and found else found
-    if isinstance(probe, Mapping) and _MESSAGE_KEYS & set(probe):
+    if isinstance(probe, dict) and _MESSAGE_KEYS & set(probe):
         return found
     return value if isinstance(value, str) else (found if isinstance(found, str) else None)
 
@@ -132,7 +132,7 @@ def _choices(record: Mapping[str, Any]) -> list[Choice]:
     output = _chat(record.get("output"))
     if output in (None, ""):
         return []
-    if isinstance(output, Mapping) and "choices" in output:
+    if isinstance(output, dict) and "choices" in output:
         return chat_choices(output)
     if isinstance(output, list):
         return [Choice(i, *message_text(m)) for i, m in enumerate(output)]

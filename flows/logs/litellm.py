@@ -62,7 +62,7 @@ class LiteLlm:
 def _payload(record: Mapping[str, Any]) -> Mapping[str, Any]:
     """Find the payload in the record, bare or wrapped."""
     for key in ("standard_logging_object", "standard_logging_payload"):
-        if isinstance(record.get(key), Mapping):
+        if isinstance(record.get(key), dict):
             inner: Mapping[str, Any] = record[key]
             return inner
     return record
@@ -74,7 +74,7 @@ def _call(payload: Mapping[str, Any], moment: int) -> LoggedOutput:
     spend = metadata.get("spend_logs_metadata") or {}
     hidden = payload.get("hidden_params") or {}
     response = payload.get("response")
-    said = response.get("model") if isinstance(response, Mapping) else None
+    said = response.get("model") if isinstance(response, dict) else None
     version = str(said or hidden.get("litellm_model_name") or payload.get("model") or "")
     if not version:
         raise RejectedError("model", "neither response.model nor model is set")
@@ -115,7 +115,7 @@ def _choices(response: object, *, failed: bool) -> list[Choice]:
     """Find the choices in any of the response's shapes."""
     if isinstance(response, list):
         return [Choice(i, *message_text(m)) for i, m in enumerate(response)]
-    if not isinstance(response, Mapping):
+    if not isinstance(response, dict):
         return [Choice(0, response)] if isinstance(response, str) else []
     if isinstance(response.get("output"), list):
         return _responses_api(response)

@@ -43,19 +43,19 @@ def message_text(message: object) -> tuple[str | None, bool]:
     """
     if isinstance(message, str):
         return message, False
-    if not isinstance(message, Mapping):
+    if not isinstance(message, dict):
         return None, False
     parts = message["parts"] if "parts" in message else message.get("content", message.get("text"))
     tools = bool(message.get("tool_calls") or message.get("function_call"))
     if isinstance(parts, str):
         return parts, tools
-    if not isinstance(parts, Sequence):
+    if not isinstance(parts, list):
         return None, tools
     texts = []
     for part in parts:
         if isinstance(part, str):
             texts.append(part)
-        elif isinstance(part, Mapping):
+        elif isinstance(part, dict):
             kind = part.get("type", "text")
             if kind in _TEXT_TYPES:
                 content = part.get("content", part.get("text"))
@@ -68,9 +68,9 @@ def conversation_text(messages: object) -> str | None:
     """Join the texts of a conversation; None when there is none."""
     if isinstance(messages, str):
         return messages or None
-    if isinstance(messages, Mapping):
+    if isinstance(messages, dict):
         messages = messages.get("messages", [messages])
-    if not isinstance(messages, Sequence):
+    if not isinstance(messages, list):
         return None
     if len(messages) == 1:
         return message_text(messages[0])[0]
@@ -93,11 +93,11 @@ def chat_choices(body: Mapping[str, Any]) -> list[Choice]:
     if str(body.get("object", "")).endswith(".chunk"):
         raise RejectedError("stream_partial", "the record is one chunk of a streamed answer")
     choices = body.get("choices")
-    if not isinstance(choices, Sequence) or isinstance(choices, str):
+    if not isinstance(choices, list):
         raise RejectedError("missing_output", "the response has no list of choices")
     found = []
     for place, choice in enumerate(choices):
-        if not isinstance(choice, Mapping):
+        if not isinstance(choice, dict):
             raise RejectedError("field", f"choice {place} is not an object")
         if "delta" in choice and "message" not in choice:
             raise RejectedError("stream_partial", "the record has a delta instead of a message")

@@ -100,11 +100,9 @@ def _one_record(record: Mapping[str, Any]) -> list[LoggedOutput]:
         raise NotAnOutputError("record without gen_ai attributes")
     failed = _failed(record, attributes)
     choices = _choices(record, attributes, name) or [Choice(0, None)]
-    resource = _plain(record.get("resource"))
-    call = _common(record, attributes, resource, operation)
-    call = call._replace(prompt_text=_prompt(record, attributes))
-    reasons = attributes.get("gen_ai.response.finish_reasons") or []
-    if isinstance(reasons, Sequence):
+    call = _common(record, attributes, _plain(record.get("resource")), operation)
+    reasons = attributes.get("gen_ai.response.finish_reasons")
+    if isinstance(reasons, list):
         # The call's list is the second source of why a choice ended.
         choices = [
             c if c.finish_reason or i >= len(reasons) else c._replace(finish_reason=str(reasons[i]))
@@ -143,7 +141,7 @@ def _common(
         operation=operation,
         finish_reason=None,
         status="ok",
-        prompt_text=None,
+        prompt_text=_prompt(record, attributes),
         output_text=None,
         prompt_tokens=_tokens(attributes, "input_tokens", "prompt_tokens"),
         output_tokens=_tokens(attributes, "output_tokens", "completion_tokens"),
@@ -166,7 +164,7 @@ def _tokens(attributes: Mapping[str, Any], current: str, older: str) -> int | No
 def _failed(record: Mapping[str, Any], attributes: Mapping[str, Any]) -> bool:
     """Say whether the call failed: error.type, or a span status of ERROR."""
     status = record.get("status")
-    code = status.get("code", status.get("status_code")) if isinstance(status, Mapping) else status
+    code = status.get("code", status.get("status_code")) if isinstance(status, dict) else status
     return bool(attributes.get("error.type")) or code in (2, "ERROR", "STATUS_CODE_ERROR")
 
 
@@ -194,7 +192,7 @@ def _source_id(record: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:
 def _choices(record: Mapping[str, Any], attributes: Mapping[str, Any], name: str) -> list[Choice]:
     """Find the output messages under any of their names."""
     messages = attributes.get("gen_ai.output.messages")
-    if messages is None and isinstance(record.get("body"), Mapping):
+    if messages is None and isinstance(record.get("body"), dict):
         body = record["body"]
         messages = body.get("gen_ai.output.messages")
         if messages is None and name == "gen_ai.choice":
@@ -221,12 +219,12 @@ def _choices(record: Mapping[str, Any], attributes: Mapping[str, Any], name: str
 
 def _numbered(messages: object) -> Iterator[Choice]:
     """Number output messages; a single text is one message."""
-    if isinstance(messages, str | Mapping):
+    if isinstance(messages, (str, dict)):
         messages = [messages]
-    if not isinstance(messages, Sequence):
+    if not isinstance(messages, list):
         return
     for index, message in enumerate(messages):
-        reason = message.get("finish_reason") if isinstance(message, Mapping) else None
+        reason = message.get("finish_reason") if isinstance(message, dict) else None
         yield Choice(index, *message_text(message), text_or_none(reason))
 
 
@@ -239,21 +237,27 @@ def _older_choice(fields: Mapping[str, Any]) -> Choice:
 
 def _prompt(record: Mapping[str, Any], attributes: Mapping[str, Any]) -> str | None:
     """Join system instructions and input messages, under any of their names."""
-    body = record.get("body") if isinstance(record.get("body"), Mapping) else {}
-    assert isinstance(body, Mapping), type(body)
-    fields: Mapping[str, Any] = {**body, **attributes}
-    for event, inner in _span_events(record):
-        if event in ("gen_ai.content.prompt", "gen_ai.client.inference.operation.details"):
-            fields = {**inner, **fields}
-    texts = []
-    system = decoded(fields.get("gen_ai.system_instructions"), "gen_ai.system_instructions")
-    if isinstance(system, Sequence) and system:
-        texts.append(system if isinstance(system, str) else message_text({"parts": system})[0])
+    fields = attributes
+    if "gen_ai.input.messages" not in attributes:
+        fields = {**_body(record), **attributes}
+        for event, inner in _span_events(record):
+            if event in ("gen_ai.content.prompt", "gen_ai.client.inference.operation.details"):
+                fields = {**inner, **fields}
     messages = fields.get("gen_ai.input.messages", fields.get("gen_ai.prompt"))
     if messages is None:
         messages = _flat(fields, "gen_ai.prompt.") or None
-    texts.append(conversation_text(decoded(messages, "gen_ai.input.messages")))
-    return "\n\n".join(text for text in texts if text) or None
+    asked = conversation_text(decoded(messages, "gen_ai.input.messages"))
+    system = decoded(fields.get("gen_ai.system_instructions"), "gen_ai.system_instructions")
+    if not system:
+        return asked
+    told = message_text({"parts": system})[0]
+    return "\n\n".join(text for text in (told, asked) if text) or None
+
+
+def _body(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give a log record's body where it is an object."""
+    body = record.get("body")
+    return body if isinstance(body, dict) else {}
 
 
 def _flat(attributes: Mapping[str, Any], prefix: str) -> list[dict[str, Any]]:
@@ -270,28 +274,28 @@ def _flat(attributes: Mapping[str, Any], prefix: str) -> list[dict[str, Any]]:
 def _span_events(record: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Walk over the events inside a span."""
     events = record.get("events")
-    for event in events if isinstance(events, Sequence) else ():
-        if isinstance(event, Mapping):
+    for event in events if isinstance(events, list) else ():
+        if isinstance(event, dict):
             yield str(event.get("name") or ""), _plain(event.get("attributes"))
 
 
 def _plain(attributes: object) -> Mapping[str, Any]:
     """Give attributes as an object, whether logged so or as OTLP key-value pairs."""
-    if isinstance(attributes, Mapping):
+    if isinstance(attributes, dict):
         inner = attributes.get("attributes")
-        return _plain(inner) if isinstance(inner, Sequence) and len(attributes) == 1 else attributes
-    if not isinstance(attributes, Sequence) or isinstance(attributes, str):
+        return _plain(inner) if isinstance(inner, list) and len(attributes) == 1 else attributes
+    if not isinstance(attributes, list) or isinstance(attributes, str):
         return {}
     return {
         str(pair["key"]): _otlp_value(pair.get("value"))
         for pair in attributes
-        if isinstance(pair, Mapping) and "key" in pair
+        if isinstance(pair, dict) and "key" in pair
     }
 
 
 def _otlp_value(value: object) -> object:
     """Give the plain value of an OTLP AnyValue."""
-    if not isinstance(value, Mapping) or len(value) != 1:
+    if not isinstance(value, dict) or len(value) != 1:
         return value
     kind, inner = next(iter(value.items()))
     if kind == "arrayValue":

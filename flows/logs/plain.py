@@ -112,7 +112,7 @@ class PlainJsonl:
         path = self.fields.get(field)
         value: Any = record if path else None
         for step in (path or "").split("."):
-            if not isinstance(value, Mapping):
+            if not isinstance(value, dict):
                 return None
             value = value.get(step)
         return value

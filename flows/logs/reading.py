@@ -188,7 +188,8 @@ def _expand(path: str) -> list[str]:
         return [str(local)]
     if _GLOB & set(path):
         pattern = local if not local.is_absolute() else local.relative_to(local.anchor)
-        return sorted(str(p) for p in Path(local.anchor).glob(str(pattern)) if p.is_file())
+        matches = Path(local.anchor).glob(str(pattern))
+        return sorted(str(p) for p in matches if p.is_file() and _is_log(p.name))
     return []
 
 

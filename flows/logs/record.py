@@ -33,6 +33,7 @@ REDACTED = re.compile(
     r"\s*[\]>)*]*\s*",
     re.IGNORECASE,
 )
+_MARK_LENGTH_MAX = 64
 _US = 1_000_000
 
 
@@ -191,6 +192,8 @@ def whole(value: object, field: str) -> int | None:
     """
     if value is None or value == "":
         return None
+    if type(value) is int:
+        return value
     try:
         number = int(value)  # type: ignore[call-overload]
         exact = not isinstance(value, bool) and (isinstance(value, str) or number == value)
@@ -243,11 +246,11 @@ def finished(call: LoggedOutput, choices: list[Choice], *, failed: bool) -> list
     choices = choices or [Choice(0, None)]
     parts = divide_call(call, len(choices))
     found = []
-    for part, (index, text, tools, reason) in zip(parts, choices, strict=True):
+    for part, (number, text, tools, reason) in zip(parts, choices, strict=True):
         kept, exclusion = settle_text(text, failed=failed, tools_only=tools and not text)
         found.append(
             part._replace(
-                choice_index=index,
+                choice_index=number,
                 finish_reason=reason,
                 status="error" if failed else "ok",
                 output_text=kept,
@@ -273,7 +276,7 @@ def settle_text(
     Raises:
         RejectedError: "missing_output".
     """
-    if text is not None and REDACTED.fullmatch(text):
+    if text is not None and len(text) <= _MARK_LENGTH_MAX and REDACTED.fullmatch(text):
         return None, "redacted"
     if text is None and not failed and not tools_only:
         raise RejectedError("missing_output", "the record has no output text; is content logged?")
