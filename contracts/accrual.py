@@ -12,6 +12,9 @@ from fractions import Fraction
 
 from contracts.errors import ApportionmentError
 
+# Two-sided 95 % of the normal distribution.
+NOISE_Z = Fraction(196, 100)
+
 
 class Standing(StrEnum):
     """Whether anybody has to be paid for a party's works."""
@@ -70,6 +73,7 @@ class Accrual:
         usage: tokens (or another count) of its works in training, for usage_weighted.
         fixed: its weight for the fixed fallback.
         reliability: its agreement's clause; None means attribution alone decides.
+        noise_z: how many standard errors make its interval; None for no noise floor.
     """
 
     party_id: str
@@ -80,6 +84,7 @@ class Accrual:
     usage: int = 0
     fixed: int = 0
     reliability: Reliability | None = None
+    noise_z: Fraction | None = NOISE_Z
 
     @property
     def is_unreliable(self) -> bool:

@@ -22,8 +22,8 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 
-from contracts.accrual import Reliability
-from contracts.apportionment import NOISE_Z, RULES
+from contracts.accrual import NOISE_Z, Reliability
+from contracts.apportionment import RULES
 from contracts.errors import AgreementError
 from contracts.identifier import check_id
 from contracts.money import Currency
@@ -309,6 +309,18 @@ class AgreementBook:
             if agreement.in_force_in(period) and period.start < until:
                 last[agreement.agreement_id] = agreement
         return tuple(last.values())
+
+    def to_settle(self, period: Period) -> tuple[Agreement, ...]:
+        """Return, per agreement, the version a period is settled under, ended ones included.
+
+        An agreement that is over earns nothing, but its reserves are still released and its
+        balances still paid, so it is settled as long as it has any.
+
+        Returns:
+            Versions by agreement id: the last to have begun by the end of the period.
+        """
+        begun = [a for a in self.agreements if a.effective_from <= period.end]
+        return tuple({agreement.agreement_id: agreement for agreement in begun}.values())
 
     def covering(self, party_id: str, work_id: str, day: date) -> Agreement | None:
         """Return the agreement under which a party's share of a work is licensed on a day.

@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from contracts.accrual import Accrual, Fallback, Reliability, Standing
+from contracts.accrual import NOISE_Z, Accrual, Fallback, Reliability, Standing
 from contracts.errors import ApportionmentError
 from contracts.money import round_half_even
 from contracts.split import split, split_by_weights
@@ -43,9 +43,6 @@ BELOW_NOISE = "below_noise"
 UNEXPLAINED = "unexplained"
 ROUNDING = "rounding"
 DESTINATIONS = (UNLICENSED, UNMATCHED, BELOW_NOISE, UNEXPLAINED, ROUNDING)
-
-# Two-sided 95 % of the normal distribution.
-NOISE_Z = Fraction(196, 100)
 
 __all__ = [
     "BELOW_NOISE",
@@ -208,7 +205,6 @@ class ApportionmentRule:
         accruals: Sequence[Accrual],
         *,
         unexplained_units: int = 0,
-        noise_z: Fraction | None = NOISE_Z,
     ) -> Apportionment:
         """Divide a pool among parties and named destinations.
 
@@ -216,7 +212,6 @@ class ApportionmentRule:
             pool_units: what is divided, not negative; reverse an entry instead.
             accruals: one per party. Their sum need not be the pool: claims divide it.
             unexplained_units: the part of the pool that belongs to outputs no training explains.
-            noise_z: how many standard errors make the interval; None switches the noise floor off.
 
         Returns:
             The division with its working, adding up to the pool.
@@ -231,7 +226,7 @@ class ApportionmentRule:
         explained_units = pool_units - unexplained_units
         parts = split_by_weights(explained_units, claims) if any(claims) else [0] * len(claims)
         portions = [
-            _portion(accrual, part_units, noise_z)
+            _portion(accrual, part_units)
             for accrual, part_units in zip(in_order, parts, strict=True)
         ]
         portions = _apply_fallbacks(in_order, portions)
@@ -278,9 +273,9 @@ def _check(pool_units: int, accruals: Sequence[Accrual], unexplained_units: int)
             )
 
 
-def _portion(accrual: Accrual, part_units: int, noise_z: Fraction | None) -> Portion:
+def _portion(accrual: Accrual, part_units: int) -> Portion:
     """Say where a party's part of the pool goes, before any fallback."""
-    low = accrual.accrual_units - (noise_z or 0) * accrual.stderr_units
+    low = accrual.accrual_units - (accrual.noise_z or Fraction(0)) * accrual.stderr_units
     portion = Portion(
         accrual.party_id,
         accrual.accrual_units,
@@ -292,7 +287,7 @@ def _portion(accrual: Accrual, part_units: int, noise_z: Fraction | None) -> Por
     )
     if accrual.standing is not Standing.LICENSED:
         return replace(portion, destination=accrual.standing.value)
-    if noise_z is not None and low <= 0 < accrual.accrual_units:
+    if accrual.noise_z is not None and low <= 0 < accrual.accrual_units:
         return replace(portion, destination=BELOW_NOISE)
     return replace(portion, payable_units=part_units)
 

@@ -20,6 +20,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -225,15 +226,15 @@ def compute_group(
         for agreement, inputs in in_order
     }
     unrecouped = {key: result.closing.unrecouped_units for key, result in alone.items()}
-    groups = {a.agreement_id: (a.payee_id, a.currency, a.collateral_group) for a, _ in in_order}
+    groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for agreement, _ in in_order:
+        if agreement.collateral_group:
+            groups[_group(agreement)].append(agreement.agreement_id)
     results = []
     for agreement, inputs in in_order:
         own = agreement.agreement_id
-        others = {
-            key: units
-            for key, units in unrecouped.items()
-            if key != own and agreement.collateral_group and groups[key] == groups[own] and units
-        }
+        members = groups[_group(agreement)] if agreement.collateral_group else []
+        others = {key: unrecouped[key] for key in members if key != own and unrecouped[key]}
         result = alone[own]
         if others:
             result = compute_earnings(agreement, period, replace(inputs, collateral=others))
@@ -247,6 +248,11 @@ def compute_group(
         )
         for result in results
     ]
+
+
+def _group(agreement: Agreement) -> tuple[str, str, str]:
+    """Return what agreements must have in common to be set off against each other."""
+    return agreement.payee_id, agreement.currency, agreement.collateral_group
 
 
 def _terms_of_period(

@@ -12,9 +12,8 @@ from datetime import date
 from fractions import Fraction
 from functools import partial
 
-from contracts.accrual import Fallback, Reliability
+from contracts.accrual import NOISE_Z, Fallback, Reliability
 from contracts.agreement import Agreement
-from contracts.apportionment import NOISE_Z
 from contracts.identifier import external_ids
 from contracts.importers.native_terms import Builder, Row, build_term
 from contracts.importers.yaml_text import Path

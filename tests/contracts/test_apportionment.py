@@ -1,5 +1,6 @@
 """A pool is divided to the last unit, and nobody's money goes quietly to somebody else."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -137,7 +138,7 @@ def test_a_party_whose_interval_contains_zero_is_paid_nothing_and_nobody_else_mo
     assert result.payable == {"sure": 100, "big": 800}
     assert result.destinations["below_noise"] == 100
     assert result.portions["noisy"].low_units == -18
-    off = SIGNED_LINEAR.apportion(1000, accruals, noise_z=None)
+    off = SIGNED_LINEAR.apportion(1000, [replace(a, noise_z=None) for a in accruals])
     assert off.payable == {"noisy": 100, "sure": 100, "big": 800}
 
 
