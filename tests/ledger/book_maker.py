@@ -1,17 +1,20 @@
 """A small book for tests: leaves of every kind, made without a database, and packs of it."""
 
+import json
 import random
 import tempfile
 from pathlib import Path
 
+from ledger.audit_tables import accounts_rows, trial_balance_rows
 from ledger.canonical import (
     canonical_access,
     canonical_entry_bytes,
+    canonical_json,
     canonical_period,
     entry_id_of,
 )
 from ledger.checkpoint import sign_checkpoint
-from ledger.merkle import root_of
+from ledger.merkle import leaf_hash, root_of
 from ledger.note import TYPE_COSIGNATURE, NoteSigner
 from ledger.pack import write_book, write_pack
 
@@ -95,3 +98,49 @@ def make_pack(path, leaves, *, earlier=(), signer=LOG, extra=None, checkpoint=No
         members |= extra or {}
         write_pack(path, members, period="2026-11", origin=ORIGIN, signer=signer)
     return note
+
+
+def forged_members(leaves, note, notes=()):
+    """Write the files of a book without checking anything, as a clever forger would."""
+    debits, credits_ = {}, {}
+    for leaf in leaves:
+        try:
+            postings = json.loads(leaf).get("postings", [])
+            for account, currency, units in postings:
+                side = debits if int(units) > 0 else credits_
+                key = f'{account}","{currency}'.encode()
+                side[key] = side.get(key, 0) + int(units)
+        except (ValueError, AttributeError):
+            continue
+    return {
+        "entries.jsonl": b"".join(leaf + b"\n" for leaf in leaves),
+        "leaf_hashes.bin": b"".join(leaf_hash(leaf) for leaf in leaves),
+        "accounts.csv": "".join(accounts_rows(debits, credits_)).encode(),
+        "trial_balance.csv": "".join(trial_balance_rows(debits, credits_)).encode(),
+        "checkpoint.note": note.encode(),
+        "checkpoints.txt": "".join([*notes, note]).encode(),
+    }
+
+
+def forge_pack(path, leaves, *, note=None, notes=(), signer=LOG, changes=None, manifest_signer=LOG):
+    """Write a pack in perfect form over any leaves: what the owner of the key could do.
+
+    `changes` replaces members afterwards, digests and frame made to fit.
+    """
+    note = note or checkpoint_of(leaves, signer=signer)
+    members = forged_members(leaves, note, notes) | (changes or {})
+    write_pack(path, members, period="2026-11", origin=ORIGIN, signer=manifest_signer)
+
+
+def renumbered(leaves):
+    """Give leaves their places anew, as somebody would who moved, added or took out some."""
+    fixed = []
+    for seq, leaf in enumerate(leaves, 1):
+        value = json.loads(leaf) | {"ledger_seq": seq}
+        fixed.append(canonical_json(value))
+    return fixed
+
+
+def changed(leaf, **fields):
+    """Return a leaf with other values, in canonical form."""
+    return canonical_json(json.loads(leaf) | fields)
