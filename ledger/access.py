@@ -11,7 +11,7 @@ from datetime import datetime
 
 from ledger.canonical import canonical_access
 from ledger.errors import EntryError
-from ledger.posting_rules import check_words
+from ledger.posting_rules import check_words, is_storable
 
 REASON_CHARACTERS_MAX = 2000
 
@@ -43,7 +43,7 @@ class Access:
         what = f"access of {self.actor!r} to {self.object_id!r}"
         check_words({"actor": self.actor, "role": self.role}, what)
         check_words({"action": self.action, "object": self.object_id}, what)
-        if len(self.reason) > REASON_CHARACTERS_MAX or not _storable(self.reason):
+        if len(self.reason) > REASON_CHARACTERS_MAX or not is_storable(self.reason):
             raise EntryError(
                 f"{what}: reason must be at most {REASON_CHARACTERS_MAX} characters of valid "
                 f"text, got {len(self.reason)}; nothing was recorded"
@@ -68,7 +68,3 @@ class RecordedAccess:
     ledger_seq: int
     recorded_at: datetime
     access: Access
-
-
-def _storable(text: str) -> bool:
-    return "\x00" not in text and not any(0xD800 <= ord(c) < 0xE000 for c in text)

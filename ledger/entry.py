@@ -105,11 +105,16 @@ class JournalEntry:
     @property
     def payload_sha256(self) -> str:
         """SHA-256 in hex over every field: the leaf it would be as the first of a book."""
-        return hashlib.sha256(self.unplaced_leaf()).hexdigest()
+        return payload_sha256_of(self.unplaced_leaf())
 
     def unplaced_leaf(self) -> bytes:
         """Return the canonical leaf as if the entry were the first of a book."""
         return canonical_entry(ledger_seq=_UNPLACED_SEQ, entry=self)
+
+
+def payload_sha256_of(unplaced_leaf: bytes) -> str:
+    """Return the payload hash of an entry whose unplaced leaf is at hand."""
+    return hashlib.sha256(unplaced_leaf).hexdigest()
 
 
 def leaf_at(unplaced_leaf: bytes, ledger_seq: int) -> bytes:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Protocol
 
 from ledger.account import check_account_id, check_currency
@@ -159,8 +160,7 @@ def check_texts(key: str, description: str, evidence: Mapping[str, str], what: s
             f"{len(key)}: {key[:80]!r}; nothing was posted"
         )
     # PostgreSQL cannot store the NUL character and UTF-8 has no lone surrogates.
-    storable = "\x00" not in description and not any(0xD800 <= ord(c) < 0xE000 for c in description)
-    if len(description) > DESCRIPTION_CHARACTERS_MAX or not storable:
+    if len(description) > DESCRIPTION_CHARACTERS_MAX or not is_storable(description):
         raise EntryError(
             f"{what}: description must be at most {DESCRIPTION_CHARACTERS_MAX} characters of "
             f"valid text without NUL, got {len(description)}: {description[:80]!r}; "
@@ -169,6 +169,20 @@ def check_texts(key: str, description: str, evidence: Mapping[str, str], what: s
     check_evidence(evidence)
 
 
+def is_storable(text: str) -> bool:
+    """Say whether both databases and every leaf can hold a text."""
+    if "\x00" in text:
+        return False
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=4096)
 def _is_day(text: str) -> bool:
     if _DAY.fullmatch(text) is None:
         return False

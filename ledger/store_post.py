@@ -10,12 +10,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from ledger.entry import JournalEntry, first_difference, leaf_at
+from ledger.entry import JournalEntry, first_difference, leaf_at, payload_sha256_of
 from ledger.errors import (
     AlreadyReversedError,
     ApprovalError,
@@ -56,7 +56,7 @@ class Prepared:
             entry.prepared_by,
             entry.approved_by,
             entry.reverses,
-            json.dumps(dict(entry.evidence), sort_keys=True, separators=(",", ":")),
+            _evidence_text(entry.evidence),
             self.payload_sha256,
         )
 
@@ -70,7 +70,8 @@ def prepare(entries: Iterable[JournalEntry]) -> list[Prepared]:
     prepared: list[Prepared] = []
     seen: dict[str, Prepared] = {}
     for entry in entries:
-        item = Prepared(entry, entry.unplaced_leaf(), entry.payload_sha256)
+        leaf = entry.unplaced_leaf()
+        item = Prepared(entry, leaf, payload_sha256_of(leaf))
         first = seen.setdefault(entry.entry_id, item)
         if first.payload_sha256 != item.payload_sha256:
             raise _conflict(first.entry, entry)
@@ -201,6 +202,10 @@ def _seal_rows(fresh: Sequence[Prepared], size: int) -> Iterator[SealValues]:
             len(entry.postings),
             leaf_hash(leaf_at(item.unplaced_leaf, ledger_seq)),
         )
+
+
+def _evidence_text(evidence: Mapping[str, str]) -> str:
+    return json.dumps(dict(sorted(evidence.items())), separators=(",", ":")) if evidence else "{}"
 
 
 def _conflict(booked: JournalEntry, given: JournalEntry) -> IdempotencyConflictError:

@@ -178,7 +178,7 @@ def _postings(connection: Connection, first_seq: int, last_seq: int) -> Iterator
     while True:
         key = {"seq": seq, "line": line, "last": last_seq, "page": _PAGE}
         rows = connection.execute(query, key).fetchall()
-        for seq, line, account_id, currency, units in rows:  # noqa: B007, B020
+        for seq, line, account_id, currency, units in rows:  # noqa: B007
             yield Posting(account_id, currency, units)
         if len(rows) < _PAGE:
             return

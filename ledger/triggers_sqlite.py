@@ -45,69 +45,77 @@ BEGIN
     UPDATE ledger_head SET unsealed = unsealed + 1 WHERE id = 1;
 END"""
 
+# The foreign keys of the table say the same about accounts; they can be switched off.
 _POSTING_ACCEPT = """CREATE TRIGGER posting_accept BEFORE INSERT ON posting
 BEGIN
-    SELECT RAISE(ABORT, 'byline:late_posting the entry at this place is sealed')
-        WHERE NEW.ledger_seq <= (SELECT size FROM ledger_head WHERE id = 1);
-    SELECT RAISE(ABORT, 'byline:posting_exists this line exists already')
-        WHERE EXISTS (SELECT 1 FROM posting
-            WHERE ledger_seq = NEW.ledger_seq AND line_no = NEW.line_no);
-    SELECT RAISE(ABORT, 'byline:units_bounded units must be whole, not zero and within 10^16')
-        WHERE typeof(NEW.units) <> 'integer' OR NEW.units = 0
-            OR NEW.units NOT BETWEEN -10000000000000000 AND 10000000000000000;
-    SELECT RAISE(ABORT, 'byline:account_unknown there is no such account in this currency')
-        WHERE NOT EXISTS (SELECT 1 FROM account
-            WHERE account_id = NEW.account_id AND currency = NEW.currency);
+    SELECT CASE
+        WHEN NEW.ledger_seq <= (SELECT size FROM ledger_head WHERE id = 1)
+        THEN RAISE(ABORT, 'byline:late_posting the entry at this place is sealed')
+        WHEN typeof(NEW.units) <> 'integer' OR NEW.units = 0
+            OR NEW.units NOT BETWEEN -10000000000000000 AND 10000000000000000
+        THEN RAISE(ABORT, 'byline:units_bounded units must be whole, not zero and within 10^16')
+        WHEN NOT EXISTS (SELECT 1 FROM account
+            WHERE account_id = NEW.account_id AND currency = NEW.currency)
+        THEN RAISE(ABORT, 'byline:account_unknown there is no such account in this currency')
+    END;
 END"""
 
 _SEAL_ACCEPT = """CREATE TRIGGER seal_accept BEFORE INSERT ON seal
 BEGIN
-    SELECT RAISE(ABORT, 'byline:place the seal must take the next place of the book')
-        WHERE NEW.ledger_seq IS NOT (SELECT size + 1 FROM ledger_head WHERE id = 1);
-    SELECT RAISE(ABORT, 'byline:seal_exists the entry is sealed already')
-        WHERE EXISTS (SELECT 1 FROM seal WHERE entry_id = NEW.entry_id);
-    SELECT RAISE(ABORT, 'byline:entry_unknown there is no entry to seal with this effective day')
-        WHERE NOT EXISTS (SELECT 1 FROM journal_entry
-            WHERE entry_id = NEW.entry_id AND effective_on = NEW.effective_on);
-    SELECT RAISE(ABORT, 'byline:leaf_hash a leaf hash has 32 bytes')
-        WHERE typeof(NEW.leaf_hash) <> 'blob' OR length(NEW.leaf_hash) <> 32;
-    SELECT RAISE(ABORT, 'byline:recorded_at the database writes the time, not the caller')
-        WHERE NEW.recorded_at IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', 'now');
-    SELECT RAISE(ABORT, 'byline:posting_count the declared count of postings is wrong')
-        WHERE (SELECT count(*) < 2 OR count(*) <> NEW.posting_count OR min(line_no) <> 1
-                OR max(line_no) <> count(*) OR count(*) <> sum(entry_id = NEW.entry_id)
-            FROM posting WHERE ledger_seq = NEW.ledger_seq);
-    SELECT RAISE(ABORT, 'byline:unbalanced the postings do not add up to zero in a currency')
-        WHERE EXISTS (SELECT 1 FROM posting WHERE ledger_seq = NEW.ledger_seq GROUP BY currency
-            HAVING sum(units % 1000000000) % 1000000000 <> 0
-                OR sum(units / 1000000000) + sum(units % 1000000000) / 1000000000 <> 0);
-    SELECT RAISE(ABORT, 'byline:period_not_open the period was never opened')
-        WHERE NOT EXISTS (SELECT 1 FROM settlement_period
-            JOIN journal_entry USING (period)
-            WHERE entry_id = NEW.entry_id AND "action" = 'open');
-    SELECT RAISE(ABORT, 'byline:period_closed the period is closed')
-        WHERE EXISTS (SELECT 1 FROM settlement_period
-            JOIN journal_entry USING (period)
-            WHERE entry_id = NEW.entry_id AND "action" = 'close');
-    SELECT RAISE(ABORT, 'byline:approval an approver other than the preparer is needed')
-        WHERE EXISTS (SELECT 1 FROM journal_entry WHERE entry_id = NEW.entry_id
-            AND (approved_by = prepared_by OR (approved_by IS NULL
-                AND kind IN ('adjustment', 'reversal', 'close', 'payout'))));
-    SELECT RAISE(ABORT, 'byline:taking_back only a reversal or a release takes an entry back')
-        WHERE EXISTS (SELECT 1 FROM journal_entry WHERE entry_id = NEW.entry_id
-            AND (kind IN ('reversal', 'release')) <> (reverses IS NOT NULL));
-    SELECT RAISE(ABORT, 'byline:reversal_unknown the entry to take back is not sealed, or no hold')
-        WHERE EXISTS (SELECT 1 FROM journal_entry AS e WHERE e.entry_id = NEW.entry_id
-            AND e.reverses IS NOT NULL
-            AND NOT EXISTS (SELECT 1 FROM seal JOIN journal_entry AS o USING (entry_id)
-                WHERE o.entry_id = e.reverses AND (e.kind <> 'release' OR o.kind = 'hold')));
-    SELECT RAISE(ABORT, 'byline:not_negation a reversal is the exact negation, line by line')
-        WHERE EXISTS (SELECT 1 FROM journal_entry AS e JOIN seal AS s ON s.entry_id = e.reverses
-            WHERE e.entry_id = NEW.entry_id AND (s.posting_count <> NEW.posting_count
+    SELECT CASE
+        WHEN NEW.ledger_seq IS NOT (SELECT size + 1 FROM ledger_head WHERE id = 1)
+        THEN RAISE(ABORT, 'byline:place the seal must take the next place of the book')
+        WHEN EXISTS (SELECT 1 FROM seal WHERE entry_id = NEW.entry_id)
+        THEN RAISE(ABORT, 'byline:seal_exists the entry is sealed already')
+        WHEN typeof(NEW.leaf_hash) <> 'blob' OR length(NEW.leaf_hash) <> 32
+        THEN RAISE(ABORT, 'byline:leaf_hash a leaf hash has 32 bytes')
+        WHEN NEW.recorded_at IS NOT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+        THEN RAISE(ABORT, 'byline:recorded_at the database writes the time, not the caller')
+    END;
+    SELECT CASE
+        WHEN p.lines < 2 OR p.lines <> NEW.posting_count OR p.first_line <> 1
+            OR p.last_line <> p.lines OR p.own <> p.lines
+        THEN RAISE(ABORT, 'byline:posting_count the declared count of postings is wrong')
+        WHEN p.low % 1000000000 <> 0 OR p.high + p.low / 1000000000 <> 0
+            OR (p.first_currency <> p.last_currency AND EXISTS (SELECT 1 FROM posting
+                WHERE ledger_seq = NEW.ledger_seq GROUP BY currency
+                HAVING sum(units % 1000000000) % 1000000000 <> 0
+                    OR sum(units / 1000000000) + sum(units % 1000000000) / 1000000000 <> 0))
+        THEN RAISE(ABORT, 'byline:unbalanced the postings do not add up to zero in a currency')
+    END
+    FROM (SELECT count(*) AS lines, min(line_no) AS first_line, max(line_no) AS last_line,
+            sum(entry_id = NEW.entry_id) AS own, min(currency) AS first_currency,
+            max(currency) AS last_currency, sum(units / 1000000000) AS high,
+            sum(units % 1000000000) AS low
+        FROM posting WHERE ledger_seq = NEW.ledger_seq) AS p;
+    SELECT CASE
+        WHEN e.entry_id IS NULL OR e.effective_on <> NEW.effective_on
+        THEN RAISE(ABORT, 'byline:entry_unknown there is no entry to seal with this effective day')
+        WHEN NOT EXISTS (SELECT 1 FROM settlement_period
+            WHERE period = e.period AND "action" = 'open')
+        THEN RAISE(ABORT, 'byline:period_not_open the period was never opened')
+        WHEN EXISTS (SELECT 1 FROM settlement_period
+            WHERE period = e.period AND "action" = 'close')
+        THEN RAISE(ABORT, 'byline:period_closed the period is closed')
+        WHEN e.approved_by = e.prepared_by OR (e.approved_by IS NULL
+            AND e.kind IN ('adjustment', 'reversal', 'close', 'payout'))
+        THEN RAISE(ABORT, 'byline:approval an approver other than the preparer is needed')
+        WHEN (e.kind IN ('reversal', 'release')) <> (e.reverses IS NOT NULL)
+        THEN RAISE(ABORT, 'byline:taking_back only a reversal or a release takes an entry back')
+        WHEN e.reverses IS NULL THEN NULL
+        WHEN NOT EXISTS (SELECT 1 FROM seal JOIN journal_entry AS o USING (entry_id)
+            WHERE o.entry_id = e.reverses AND (e.kind <> 'release' OR o.kind = 'hold'))
+        THEN RAISE(ABORT,
+            'byline:reversal_unknown the entry to take back is not sealed, or no hold')
+        WHEN EXISTS (SELECT 1 FROM seal AS s WHERE s.entry_id = e.reverses
+            AND (s.posting_count <> NEW.posting_count
                 OR EXISTS (SELECT 1 FROM posting AS n LEFT JOIN posting AS o
                     ON o.ledger_seq = s.ledger_seq AND o.line_no = n.line_no
                     WHERE n.ledger_seq = NEW.ledger_seq AND (o.units IS NOT -n.units
-                        OR o.account_id <> n.account_id OR o.currency <> n.currency))));
+                        OR o.account_id <> n.account_id OR o.currency <> n.currency))))
+        THEN RAISE(ABORT, 'byline:not_negation a reversal is the exact negation, line by line')
+    END
+    FROM (SELECT 1) LEFT JOIN journal_entry AS e ON e.entry_id = NEW.entry_id;
 END"""
 
 _SEAL_COUNT = """CREATE TRIGGER seal_count AFTER INSERT ON seal

@@ -24,6 +24,7 @@ APPROVED = {"prepared_by": "ben", "approved_by": "carla"}
 
 
 def reversal_fields(**changes):
+    """Return what a reversal needs beside its entry and key."""
     return {"period": PERIOD, "effective_on": f"{PERIOD}-22", **APPROVED} | changes
 
 
@@ -210,7 +211,7 @@ def test_checkpoints_are_of_this_book_and_only_grow(book):
     book.post(accrual("b"))
     with pytest.raises(CheckpointError, match="belongs to another book"):
         book.save_checkpoint("note", 3, b"\0" * 32)
-    with pytest.raises(CheckpointError, match="fewer|asked for|has 3 leaves"):
+    with pytest.raises(CheckpointError, match="has 3 leaves"):
         book.save_checkpoint("note", 4, frontier.root())
     with pytest.raises(CheckpointError, match="there already"):
         book.save_checkpoint("other", 2, frontier.root())
