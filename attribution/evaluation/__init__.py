@@ -1,0 +1,1 @@
+"""How well attribution predicts what really happens when documents are left out of training."""

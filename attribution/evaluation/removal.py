@@ -1,0 +1,258 @@
+"""The truth by retraining: what an output loses when documents are left out.
+
+A retrain replays the recipe (attribution.replay) without some documents,
+everything else equal, and measures the loss of every query. One file a retrain:
+
+    doc-007.npz      a random half of the documents was kept
+    creator-007.npz  a random half of the creators was kept
+    loco-007.npz     creator 7 (in the order of first appearance) was left out
+    base-000.npz     nobody was left out
+
+1. A file holds `mask` [N] (True = kept), `loss` [Q] (mean nats per scored token)
+   and `seconds`; it is written whole and never made twice.
+2. `truth.json` names the digest of everything the losses depend on. A folder made
+   from anything else is refused, so that two truths never mix.
+3. Any retrain may be made alone, by any worker, in any order.
+
+Axes: Q queries, N documents, R retrains, C creators (or works).
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from attribution.corpus import Corpus
+from attribution.errors import RecipeError
+from attribution.evaluation.truth import Truth, load_truth
+from attribution.files import canonical_json, sha256_of, write_atomically
+from attribution.model import load_model, model_digest
+from attribution.recipe import Recipe, load_recipe
+from attribution.replay import deterministic, encode_corpus, retrain, summed_loss
+from attribution.tokens import Encoded, windows
+
+FORMAT = "byline-truth/1"
+KINDS = ("base", "loco", "creator", "doc")
+
+
+@dataclass(frozen=True)
+class RetrainSetup:
+    """Everything a retrain depends on.
+
+    Attributes:
+        start: folder of the starting weights.
+        rows: windows of every document, in corpus order.
+        groups: creator of every document.
+        recipe: the run to replay.
+        queries: the outputs whose loss is measured.
+    """
+
+    start: Path
+    rows: tuple[tuple[Encoded, ...], ...]
+    groups: tuple[str, ...]
+    recipe: Recipe
+    queries: tuple[Encoded, ...]
+
+    @cached_property
+    def creators(self) -> tuple[str, ...]:
+        """Every creator once, in the order of first appearance."""
+        return tuple(dict.fromkeys(self.groups))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything the losses depend on."""
+        recipe = self.recipe
+        said = {
+            "start": model_digest(self.start),
+            "rows": [[[list(w.input_ids), w.prompt_length] for w in row] for row in self.rows],
+            "groups": self.groups,
+            "queries": [[list(row.input_ids), row.prompt_length] for row in self.queries],
+            "order": recipe.order.tolist(),
+            "lr": [float(rate).hex() for rate in recipe.lr],
+            "batch": recipe.batch_size,
+            "optimizer": repr(recipe.optimizer),
+            "threads": recipe.threads,
+        }
+        return sha256_of(canonical_json(said))
+
+    @property
+    def tokens(self) -> NDArray[np.int64]:
+        """[Q], scored tokens of each query."""
+        return np.asarray([row.scored for row in self.queries], dtype=np.int64)
+
+    def reordered(self, seed: int) -> RetrainSetup:
+        """Return the same run with another order of the documents: a second truth."""
+        draw = np.random.Generator(np.random.PCG64(seed))
+        order = np.stack([draw.permutation(row) for row in self.recipe.order])
+        return replace(self, recipe=replace(self.recipe, order=order))
+
+
+def setup_of(
+    model_dir: Path,
+    corpus: Corpus,
+    queries: Sequence[Encoded],
+    *,
+    start: Path | None = None,
+    groups: Sequence[str] | None = None,
+) -> RetrainSetup:
+    """Gather a retraining set-up from a model that was trained with a recipe.
+
+    Args:
+        model_dir: folder with `recipe.json`, and the starting weights in
+            `checkpoints/step-000000` unless `start` is given.
+        corpus: what it was trained on.
+        queries: outputs to measure; longer than the context is cut into windows.
+        start: folder of the starting weights.
+        groups: creator of every document; its group_id when left out.
+
+    Raises:
+        RecipeError: there is no recipe, or it names another corpus.
+    """
+    recipe = load_recipe(model_dir)
+    if recipe.corpus_digest is not None and recipe.corpus_digest != corpus.digest:
+        raise RecipeError(
+            f"the recipe in {model_dir} was made with corpus {recipe.corpus_digest[:12]}..., this "
+            f"is {corpus.digest[:12]}...; retraining would measure another run"
+        )
+    loaded = load_model(model_dir)
+    context = recipe.context or loaded.context
+    rows = encode_corpus(corpus.documents, loaded.tokenizer, context)
+    return RetrainSetup(
+        start=start or model_dir / "checkpoints" / "step-000000",
+        rows=tuple(tuple(row) for row in rows),
+        groups=tuple(groups if groups is not None else (row.group_id for row in corpus)),
+        recipe=recipe,
+        queries=tuple(queries),
+    )
+
+
+def masks(setup: RetrainSetup, kind: str, count: int, seed: int) -> NDArray[np.bool_]:
+    """Draw which documents each retrain keeps.
+
+    Args:
+        setup: the run.
+        kind: one of KINDS.
+        count: retrains of kinds "doc" and "creator"; the others have their own.
+        seed: draws the halves.
+
+    Returns:
+        [R, N], True = kept.
+    """
+    documents, creators = len(setup.rows), len(setup.creators)
+    place = {creator: number for number, creator in enumerate(setup.creators)}
+    owner = np.asarray([place[group] for group in setup.groups])
+    if kind == "base":
+        return np.ones((1, documents), dtype=bool)
+    if kind == "loco":
+        return np.asarray(owner[None, :] != np.arange(creators)[:, None], dtype=bool)
+    # The kind is part of the key, so that halves of documents and of creators are unrelated.
+    draw = np.random.Generator(np.random.PCG64([seed, KINDS.index(kind)]))
+    units = documents if kind == "doc" else creators
+    kept = np.zeros((count, units), dtype=bool)
+    for row in kept:
+        row[draw.permutation(units)[: units // 2]] = True
+    return kept if kind == "doc" else kept[:, owner]
+
+
+def query_losses(setup: RetrainSetup, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Retrain on the masked corpus and measure every query.
+
+    Returns:
+        [Q], float64, summed nats of each query.
+    """
+    model = load_model(setup.start).model
+    retrain(model, setup.rows, setup.recipe, without=np.flatnonzero(~mask).tolist())
+    return losses_of(model, setup.queries, setup.recipe.context, setup.recipe.threads)
+
+
+def losses_of(
+    model: object, queries: Sequence[Encoded], context: int, threads: int | None
+) -> NDArray[np.float64]:
+    """Measure the summed loss of each query, in nats: [Q], float64."""
+    losses = np.zeros(len(queries))
+    with deterministic(0, threads or torch.get_num_threads()), torch.no_grad():
+        for place, row in enumerate(queries):
+            longest = context or max(4, len(row.input_ids))
+            # One query at a time: its loss must not depend on its neighbours' lengths.
+            pieces = windows(row, longest)
+            losses[place] = sum(float(summed_loss(model, [piece]).sum()) for piece in pieces)
+    return losses
+
+
+def build_truth(
+    setup: RetrainSetup,
+    folder: Path,
+    *,
+    halves: int,
+    seed: int,
+    kinds: Sequence[str] = KINDS,
+    progress: Callable[[int, int], None] | None = None,
+) -> Truth:
+    """Make the retrains that are still missing, and read all of them.
+
+    Args:
+        setup: the run.
+        folder: gets one file a retrain; what is there already is kept.
+        halves: retrains of kinds "doc" and "creator".
+        seed: draws the halves.
+        kinds: which kinds to make.
+        progress: called with (retrains there, retrains in all).
+
+    Raises:
+        RecipeError: the folder holds retrains of another set-up.
+    """
+    _claim(setup, folder, seed)
+    wanted = [
+        (kind, number, mask)
+        for kind in kinds
+        for number, mask in enumerate(masks(setup, kind, halves, seed))
+    ]
+    for done, (kind, number, mask) in enumerate(wanted, start=1):
+        make_one(setup, folder, kind, number, mask)
+        if progress is not None:
+            progress(done, len(wanted))
+    return load_truth(folder, setup.groups, setup.tokens)
+
+
+def make_one(
+    setup: RetrainSetup, folder: Path, kind: str, number: int, mask: NDArray[np.bool_]
+) -> Path:
+    """Make one retrain unless it is there; safe to run twice and beside others."""
+    path = folder / f"{kind}-{number:03d}.npz"
+    if path.exists():
+        return path
+    begun = time.perf_counter()
+    losses = query_losses(setup, mask) / np.maximum(setup.tokens, 1)
+    stream = io.BytesIO()
+    np.savez(stream, mask=mask, loss=losses, seconds=np.asarray(time.perf_counter() - begun))
+    write_atomically(path, stream.getvalue())
+    return path
+
+
+def _claim(setup: RetrainSetup, folder: Path, seed: int) -> None:
+    """Write the folder's `truth.json`, or refuse a folder of another set-up."""
+    said = canonical_json(
+        {
+            "format": FORMAT,
+            "inputs": {"setup": setup.digest},
+            "seed": seed,
+            "creators": list(setup.creators),
+            "tokens": setup.tokens.tolist(),
+        }
+    )
+    path = folder / "truth.json"
+    if path.exists() and path.read_bytes() != said:
+        raise RecipeError(
+            f"{folder} holds retrains of another model, corpus, queries or seed than set-up "
+            f"{setup.digest[:12]}...; mixing them would be noise. Use another folder"
+        )
+    if not path.exists():
+        write_atomically(path, said)
