@@ -1,0 +1,166 @@
+"""Ranks, intervals, shares and the two truths, on numbers small enough to check by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from attribution.errors import RecipeError
+from attribution.evaluation.lds import (
+    bootstrap,
+    evaluate,
+    lds,
+    misallocated_percent,
+    shares,
+    spearman,
+)
+from attribution.evaluation.truth import Truth, load_truth
+
+FLOATS = st.lists(st.integers(-5, 5), min_size=3, max_size=30)
+
+
+def linear_truth(seed=0, documents=40, creators=8, queries=5, retrains=60):
+    """Make a truth in which every document helps every query by a fixed amount."""
+    draw = np.random.default_rng(seed)
+    effect = draw.gamma(1.0, size=(queries, documents))
+    owner = np.arange(documents) % creators
+    groups = tuple(f"c{number}" for number in owner)
+    kept = {
+        "base": np.ones((1, documents), dtype=bool),
+        "loco": owner[None, :] != np.arange(creators)[:, None],
+        "doc": draw.random((retrains, documents)) < 0.5,
+        "creator": (draw.random((retrains, creators)) < 0.5)[:, owner],
+    }
+    losses = {kind: 100 - rows @ effect.T for kind, rows in kept.items()}
+    numbers = {kind: tuple(range(len(rows))) for kind, rows in kept.items()}
+    return Truth(groups, np.full(queries, 10), kept, losses, numbers), effect
+
+
+@given(FLOATS, st.randoms())
+def test_spearman_is_that_of_the_statistics_library(values, random):
+    """Ties are averaged, and a constant side has no correlation."""
+    other = list(values)
+    random.shuffle(other)
+    left, right = np.asarray(values, dtype=float), np.asarray(other, dtype=float)
+    if len(set(values)) == 1:
+        assert spearman(left, right) == 0.0
+    else:
+        assert spearman(left, right) == pytest.approx(stats.spearmanr(left, right).statistic)
+
+
+def test_true_effects_score_perfectly_under_every_measure():
+    """Where effects add up, the effects themselves are the perfect scores."""
+    truth, effect = linear_truth()
+    judged = evaluate(effect, truth)
+    assert judged.lds_documents.mean == pytest.approx(1.0)
+    assert judged.lds_creators.mean == pytest.approx(1.0)
+    assert judged.removal_rank.mean == pytest.approx(1.0)
+    assert judged.coalition_fit == pytest.approx(1.0, abs=1e-3)
+    assert all(percent < 0.1 for percent in judged.misallocated.values())
+
+
+def test_only_order_and_ratios_of_scores_are_read():
+    """A method may score in any unit."""
+    truth, effect = linear_truth()
+    noisy = effect + np.random.default_rng(1).normal(size=effect.shape)
+    once, scaled = evaluate(noisy, truth), evaluate(1e6 * noisy, truth)
+    assert once.lds_documents == scaled.lds_documents
+    assert once.removal_rank == scaled.removal_rank
+    assert once.misallocated == pytest.approx(scaled.misallocated)
+
+
+def test_scores_turned_round_are_as_wrong_as_can_be():
+    """The sign counts: harm is not help."""
+    truth, effect = linear_truth()
+    assert evaluate(-effect, truth).lds_documents.mean == pytest.approx(-1.0)
+    assert lds(-effect, truth.kept["doc"], truth.losses["doc"]) == pytest.approx([-1.0] * 5)
+
+
+def test_where_creators_replace_each_other_removal_pays_neither_and_coalition_both():
+    """Two owners of the same content: the reason that two truths are shown."""
+    draw = np.random.default_rng(2)
+    kept_creators = draw.random((200, 3)) < 0.5
+    loco = ~np.eye(3, dtype=bool)
+
+    def loss(kept):
+        # Creators 0 and 1 hold the same content, creator 2 holds something else.
+        return 10.0 - 4.0 * (kept[:, :1] | kept[:, 1:2]) - 1.0 * kept[:, 2:]
+
+    kept = {"base": np.ones((1, 3), dtype=bool), "loco": loco, "creator": kept_creators}
+    truth = Truth(
+        ("a", "b", "c"), np.array([1]), kept,
+        {kind: loss(rows) for kind, rows in kept.items()},
+        {kind: tuple(range(len(rows))) for kind, rows in kept.items()},
+    )  # fmt: skip
+    removal, _ = truth.removal()
+    assert removal[0].tolist() == [0.0, 0.0, 1.0]
+    coalition = truth.coalition().values[0]
+    assert coalition == pytest.approx([2.0, 2.0, 1.0], abs=0.4)
+
+
+def test_shares_floor_a_creator_only_after_summing():
+    """Harm in one output is set against help in another before anything is floored."""
+    nats = np.array([[3.0, -1.0, 1.0], [-1.0, -1.0, 1.0]])
+    assert shares(nats).tolist() == [0.5, 0.0, 0.5]
+    assert shares(nats, np.array([4.0, 1.0])) == pytest.approx([0.0, 0.0, 1.0])
+    assert shares(-np.abs(nats)).sum() == 0
+
+
+@given(st.lists(st.integers(0, 9), min_size=4, max_size=4).filter(any))
+def test_misallocated_money_is_between_nothing_and_everything(weights):
+    """Paying the truth misplaces nothing; paying only the wrong one misplaces all."""
+    true = np.asarray(weights, dtype=float) / sum(weights)
+    assert misallocated_percent(true, true) == 0
+    assert 0 <= misallocated_percent(np.full(4, 0.25), true) <= 75 + 1e-9
+    assert misallocated_percent(np.array([1.0, 0, 0, 0]), np.array([0, 0, 0, 1.0])) == 100
+
+
+def test_an_interval_holds_its_mean_and_shrinks_with_more_queries():
+    """The interval says how much of the mean is the luck of these queries."""
+    draw = np.random.default_rng(0)
+    few, many = bootstrap(list(draw.normal(size=10))), bootstrap(list(draw.normal(size=1000)))
+    assert few.low < few.mean < few.high
+    assert many.high - many.low < few.high - few.low
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [(np.zeros((2, 2)), "scores are"), (np.full((5, 40), np.nan), "NaN or infinity")],
+)
+def test_scores_that_cannot_be_judged_are_refused(scores, message):
+    """A wrong shape or a NaN is not judged as if it were zero."""
+    truth, _ = linear_truth()
+    with pytest.raises(RecipeError, match=message):
+        evaluate(scores, truth)
+
+
+def test_a_kind_of_retrain_that_is_missing_is_not_judged():
+    """What was not measured is None, not zero."""
+    truth, effect = linear_truth(retrains=5)
+    del truth.losses["doc"]
+    judged = evaluate(effect, truth)
+    assert judged.lds_documents is None
+    assert judged.coalition_fit is None
+    assert set(judged.misallocated) == {"linear/removal", "normalised/removal"}
+    with pytest.raises(RecipeError, match="5 retrains of random creators are too few"):
+        truth.coalition()
+
+
+def test_a_removal_of_half_a_creator_is_refused():
+    """Retrains made for other creators are not read as if they were these."""
+    truth, _ = linear_truth()
+    truth.kept["loco"][0, 8] = True
+    with pytest.raises(RecipeError, match="loco-000 left out documents of 1 creators, not all"):
+        truth.removal()
+
+
+def test_files_of_another_corpus_are_refused(tmp_path):
+    """A truth is read whole, with the documents and queries it was made for."""
+    with pytest.raises(RecipeError, match="holds no retrain"):
+        load_truth(tmp_path, ("a",), np.array([1]))
+    np.savez(tmp_path / "base-000.npz", mask=np.ones(3, dtype=bool), loss=np.zeros(2))
+    with pytest.raises(RecipeError, match="of 3 documents and 2 queries, not 1 and 1"):
+        load_truth(tmp_path, ("a",), np.array([1]))
+    truth = load_truth(tmp_path, ("a", "b", "b"), np.array([4, 2]))
+    assert truth.creators == ("a", "b")
