@@ -9,7 +9,8 @@
 4. A row longer than the context is cut into windows of the context's length.
    Each window after the first repeats the last quarter of a context as lead-in,
    which is read but not scored again: every token is scored exactly once.
-5. A row with fewer than two tokens has nothing to score; it is kept and counted.
+5. A row with fewer than two tokens, or a document without text, has nothing to
+   score; it is kept and counted.
 """
 
 from __future__ import annotations
@@ -59,10 +60,8 @@ def encode_document(document: Document, tokenizer: Any | None) -> Encoded:
             f"give input_ids or put the tokenizer's files into the model folder"
         )
     assert document.text is not None, document.document_id
-    return Encoded(
-        (*_bos(tokenizer), *_text_ids(document.text, tokenizer), *_eos(tokenizer)),
-        1,
-    )
+    text = _text_ids(document.text, tokenizer)
+    return Encoded((*_bos(tokenizer), *text, *_eos(tokenizer)) if text else (), 1)
 
 
 def encode_output(prompt: str | None, output: str, tokenizer: Any) -> Encoded:

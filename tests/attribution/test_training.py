@@ -129,13 +129,11 @@ def test_a_document_longer_than_the_context_is_trained_in_windows(tmp_path):
 
 
 def test_documents_with_nothing_to_learn_are_kept_and_listed(tmp_path):
-    """An input without a token to predict is counted, and breaks nothing."""
-    corpus = Corpus((Document("ids", "g", "x"), *toy_corpus().documents))
-    rows = encode_corpus(
-        (Document("none", "g", None, ()), Document("one", "g", None, (5,))), None, 8
-    )
-    assert rows == [[], []]
-    assert train(corpus, tmp_path / "model", TOY).unscorable == ()
+    """A document without a token to predict is counted by name, and breaks nothing."""
+    nothing = (Document("none", "g", None, ()), Document("one", "g", None, (5,)))
+    assert encode_corpus(nothing, None, 8) == [[], []]
+    corpus = Corpus((Document("blank", "g", ""), *toy_corpus().documents))
+    assert train(corpus, tmp_path / "model", TOY).unscorable == ("blank",)
 
 
 def test_training_needs_text(tmp_path):
