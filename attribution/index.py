@@ -10,9 +10,10 @@ is paid by), `index_read`.
 
 from __future__ import annotations
 
-from attribution.index_build import build_index, locked
+from attribution.index_build import build_index
 from attribution.index_config import IndexConfig, PathPoint, training_path
-from attribution.index_read import GradientIndex, IndexManifest
+from attribution.index_manifest import IndexManifest, locked
+from attribution.index_read import GradientIndex
 
 __all__ = [
     "GradientIndex",

@@ -13,24 +13,14 @@ killed, with the bytes an undisturbed build has.
 
 from __future__ import annotations
 
-import fcntl
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-import torch
-from torch import Tensor
-
-from attribution.batches import collate, plan
-from attribution.codec import Codec
 from attribution.corpus import Corpus, Document, read_corpus
-from attribution.errors import IndexLockedError
 from attribution.evidence import find_clusters, unit_weights
-from attribution.files import canonical_json, sha256_file, sha256_of, write_atomically
-from attribution.gradients import LossModel, backward, recording
+from attribution.files import canonical_json, sha256_file, write_atomically
+from attribution.gradients import LossModel, recording
 from attribution.index_basis import codec_for, load_basis, save_basis
 from attribution.index_config import (
     IndexConfig,
@@ -41,7 +31,9 @@ from attribution.index_config import (
     training_path,
 )
 from attribution.index_groups import calibrate, sum_groups
-from attribution.index_read import GradientIndex, IndexManifest
+from attribution.index_manifest import IndexManifest, locked, write_manifest
+from attribution.index_read import GradientIndex
+from attribution.index_rows import documents_table, write_rows
 from attribution.index_store import RowWriter, documents_parquet, finish_shard
 from attribution.layers import Coverage, find_layers
 from attribution.model import LoadedModel, load_model
@@ -54,25 +46,6 @@ Progress = Callable[[str, int, int], None]
 
 def _quiet(_step: str, _done: int, _all: int) -> None:
     """Show nothing."""
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep every other builder out of an index folder.
-
-    Raises:
-        IndexLockedError: another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as fault:
-            raise IndexLockedError(
-                f"{folder} is being built or changed by another process; nothing was done. "
-                f"Wait for it, or end it, and run the same command again"
-            ) from fault
-        yield
 
 
 def build_index(config: IndexConfig, progress: Progress = _quiet) -> IndexManifest:
@@ -171,11 +144,15 @@ class _Build:
         for s, (kind, documents, encoded) in enumerate(self.shards):
             folder = self.folder(s)
             if not (folder / "shard.json").is_file():
-                order = _row_order(encoded, self.context, self.config.token_budget)
-                documents_parquet(
-                    folder / "documents.parquet",
-                    _table(kind, documents, encoded, order, self.unit_weights),
+                table = documents_table(
+                    kind,
+                    documents,
+                    encoded,
+                    self.unit_weights,
+                    context=self.context,
+                    token_budget=self.config.token_budget,
                 )
+                documents_parquet(folder / "documents.parquet", table)
                 finish_shard(folder, len(documents), len(self.points))
 
     def _is_written(self, k: int) -> bool:
@@ -212,88 +189,19 @@ class _Build:
         with recording(model.model, layers, recorder):
             for s, (_, documents, encoded) in enumerate(self.shards):
                 writer = RowWriter(self.folder(s), k, codec.row_bytes)
-                for rows in self._rows(model, recorder, encoded, writer, codec):
+                for rows in write_rows(
+                    model,
+                    recorder,
+                    encoded,
+                    writer,
+                    codec,
+                    context=self.context,
+                    token_budget=self.config.token_budget,
+                    chunk_bytes=self.config.chunk_bytes,
+                ):
                     done += rows
                     progress(f"rows {k}", done, total)
                 assert writer.done == len(documents), (writer.done, len(documents))
-
-    def _rows(
-        self,
-        model: LossModel,
-        recorder: RowRecorder,
-        encoded: Sequence[Encoded],
-        writer: RowWriter,
-        codec: Codec,
-    ) -> Iterator[int]:
-        """Write the rows of a shard that are missing; yield how many more are made."""
-        chunk_rows = max(1, self.config.chunk_bytes // codec.row_bytes)
-        if writer.done:
-            yield writer.done
-        seen, held, losses = 0, [], []
-        for members in plan(encoded, self.context, self.config.token_budget):
-            seen += len(members)
-            if seen <= writer.done:
-                continue
-            batch = collate(encoded, members, self.context)
-            recorder.start(batch)
-            loss = backward(model, batch)
-            held.append(_finite(recorder.rows.cpu().clone(), loss))
-            losses += loss.tolist()
-            yield len(loss)
-            if len(losses) >= chunk_rows:
-                writer.append(codec.encode(torch.cat(held)), losses)
-                held, losses = [], []
-        silent = len(encoded) - max(seen, writer.done)
-        if held or silent:
-            # Documents with nothing to score: rows of zeros, loss zero by definition.
-            zeros = torch.zeros(silent, len(codec.steps))
-            losses += [0.0] * silent
-            writer.append(codec.encode(torch.cat([*held, zeros])), losses)
-            yield silent
-
-
-def _finite(rows: Tensor, losses: Tensor) -> Tensor:
-    """Zero the rows of documents whose loss or gradient is not finite; mark their loss."""
-    bad = ~(rows.isfinite().all(1) & losses.isfinite())
-    losses[bad] = torch.nan
-    rows[bad] = 0.0
-    return rows
-
-
-def _row_order(encoded: Sequence[Encoded], context: int, token_budget: int) -> list[int]:
-    """Return the place in the shard of each row: processing order, silent documents last."""
-    order = [i for members in plan(encoded, context, token_budget) for i in members]
-    known = set(order)
-    return order + [i for i in range(len(encoded)) if i not in known]
-
-
-def _table(
-    kind: str,
-    documents: Sequence[Document],
-    encoded: Sequence[Encoded],
-    order: Sequence[int],
-    unit_weights: Any,
-) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "document_id": [documents[i].document_id for i in order],
-            "group_id": [documents[i].group_id for i in order],
-            "source_id": [documents[i].source_id for i in order],
-            "kind": [kind] * len(order),
-            "place": list(order),
-            "tokens_scored": [encoded[i].scored for i in order],
-            "unit_weight": [float(unit_weights.get(documents[i].document_id, 1)) for i in order],
-        },
-        schema={
-            "document_id": pl.String,
-            "group_id": pl.String,
-            "source_id": pl.String,
-            "kind": pl.String,
-            "place": pl.Int64,
-            "tokens_scored": pl.Int64,
-            "unit_weight": pl.Float64,
-        },
-    )
 
 
 def _finish(agreed: dict[str, Any], build: _Build, progress: Progress) -> IndexManifest:
@@ -319,13 +227,12 @@ def _finish(agreed: dict[str, Any], build: _Build, progress: Progress) -> IndexM
             for name in names
         ],
         "tombstones": [],
+        "weight_changes": {},
     }
     progress("groups", 0, len(build.points))
     manifest["groups"] = sum_groups(out, manifest, generation=0)
     manifest["excluded"] = GradientIndex.loose(out, manifest).excluded()
     manifest["calibration"] = calibrate(GradientIndex.loose(out, manifest))
     progress("groups", len(build.points), len(build.points))
-    data = canonical_json(json.loads(json.dumps(manifest)))
-    write_atomically(out / "manifest.json", data)
-    write_atomically(out / "manifest.sha256", f"{sha256_of(data)}  manifest.json\n".encode())
+    write_manifest(out, manifest)
     return GradientIndex.open(out).manifest

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,41 +23,14 @@ import torch
 from torch import Tensor
 
 from attribution.codec import Codec
-from attribution.errors import IndexDamagedError, IndexIncompleteError
-from attribution.files import sha256_file, sha256_of
+from attribution.errors import IndexDamagedError
+from attribution.files import sha256_file
 from attribution.index_basis import codec_for, load_basis
+from attribution.index_manifest import IndexManifest, read_manifest
 from attribution.index_store import ShardReader
 from attribution.layers import TrackedLayer
 from attribution.preconditioner import Curvature
 from attribution.projection import LayerBasis
-
-
-@dataclass(frozen=True)
-class IndexManifest:
-    """What an index says of itself.
-
-    Attributes:
-        content: the manifest's JSON.
-        sha256: of the manifest file: the identity of the index.
-    """
-
-    content: dict[str, Any]
-    sha256: str
-
-    @property
-    def checkpoints(self) -> int:
-        """How many points of the training path the index holds."""
-        return len(self.content["checkpoints"])
-
-    @property
-    def path_weights(self) -> list[float]:
-        """The weight of each point of the path."""
-        return [float(point["weight"]) for point in self.content["checkpoints"]]
-
-    @property
-    def relative_only(self) -> bool:
-        """Whether only the final weights are known: totals then have no meaning."""
-        return bool(self.content["path_rule"] == "end_only/1")
 
 
 class GradientIndex:
@@ -97,30 +69,15 @@ class GradientIndex:
             IndexDamagedError: a file is missing, torn or altered.
         """
         folder = Path(folder)
-        path = folder / "manifest.json"
-        if not path.is_file():
-            begun = (folder / "build.json").is_file()
-            raise IndexIncompleteError(
-                f"{folder} holds {'an unfinished build' if begun else 'no index'}: there is no "
-                f"manifest.json. Run `byline index build` {'again to finish it' if begun else ''}"
-            )
-        data = path.read_bytes()
-        digest, recorded = sha256_of(data), folder / "manifest.sha256"
-        promised = recorded.read_text(encoding="utf-8")[:64] if recorded.is_file() else "missing"
-        if digest != promised:
-            raise IndexDamagedError(
-                f"{path}: sha256 {digest[:12]}… is not the {promised[:12]}… in manifest.sha256; "
-                f"the manifest was altered. Restore it or build the index again"
-            )
-        content = json.loads(data)
-        for name, wanted in _small_files(content):
+        manifest = read_manifest(folder)
+        for name, wanted in _small_files(manifest.content):
             found = sha256_file(folder / name) if (folder / name).is_file() else "missing"
             if found != wanted:
                 raise IndexDamagedError(
                     f"{folder / name}: sha256 {found[:12]}… is not the {wanted[:12]}… in the "
                     f"manifest; the file was altered. Restore it or build the index again"
                 )
-        return cls(folder, IndexManifest(content, digest))
+        return cls(folder, manifest)
 
     @classmethod
     def loose(cls, folder: Path, content: dict[str, Any]) -> GradientIndex:
@@ -151,9 +108,18 @@ class GradientIndex:
             shard.documents.with_columns(pl.lit(number).alias("shard"))
             for number, shard in enumerate(self.shards)
         ]
-        dead = {entry["document_id"] for entry in self.manifest.content["tombstones"]}
-        table = pl.concat(tables)
-        return table.with_columns((~pl.col("document_id").is_in(sorted(dead))).alias("alive"))
+        content = self.manifest.content
+        dead = {entry["document_id"] for entry in content["tombstones"]}
+        weights = dict(content["weight_changes"])
+        table = pl.concat(tables).with_columns(
+            (~pl.col("document_id").is_in(sorted(dead))).alias("alive")
+        )
+        if not weights:
+            return table
+        changed = pl.col("document_id").replace_strict(
+            weights, default=pl.col("unit_weight"), return_dtype=pl.Float64
+        )
+        return table.with_columns(changed.alias("unit_weight"))
 
     @cached_property
     def groups(self) -> pl.DataFrame:

@@ -1,0 +1,111 @@
+"""The manifest of an index: its one commit point, replaced whole, and its digest.
+
+    manifest.json      what the index is; written last, by replacing the file
+    manifest.sha256    digests the manifest may have: one, or two during a change
+
+A change writes the new digest beside the old one, then the manifest, then drops
+the old digest: at every moment the manifest in place is one that is promised.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attribution.errors import IndexDamagedError, IndexIncompleteError, IndexLockedError
+from attribution.files import canonical_json, sha256_of, write_atomically
+
+
+@dataclass(frozen=True)
+class IndexManifest:
+    """What an index says of itself.
+
+    Attributes:
+        content: the manifest's JSON.
+        sha256: of the manifest file: the identity of the index.
+    """
+
+    content: dict[str, Any]
+    sha256: str
+
+    @property
+    def checkpoints(self) -> int:
+        """How many points of the training path the index holds."""
+        return len(self.content["checkpoints"])
+
+    @property
+    def path_weights(self) -> list[float]:
+        """The weight of each point of the path."""
+        return [float(point["weight"]) for point in self.content["checkpoints"]]
+
+    @property
+    def relative_only(self) -> bool:
+        """Whether only the final weights are known: totals then have no meaning."""
+        return bool(self.content["path_rule"] == "end_only/1")
+
+
+def write_manifest(folder: Path, content: dict[str, Any]) -> IndexManifest:
+    """Replace the manifest of an index; the caller holds its lock."""
+    data = canonical_json(content)
+    digest = sha256_of(data)
+    path, promise = folder / "manifest.json", folder / "manifest.sha256"
+    before = [sha256_of(path.read_bytes())] if path.is_file() else []
+    lines = [f"{known}  manifest.json\n" for known in dict.fromkeys([*before, digest])]
+    write_atomically(promise, "".join(lines).encode())
+    write_atomically(path, data)
+    write_atomically(promise, f"{digest}  manifest.json\n".encode())
+    return IndexManifest(json.loads(data), digest)
+
+
+def read_manifest(folder: Path) -> IndexManifest:
+    """Read the manifest of a finished index.
+
+    Raises:
+        IndexIncompleteError: the folder holds no finished index.
+        IndexDamagedError: the manifest is not one that was promised.
+    """
+    path, promise = folder / "manifest.json", folder / "manifest.sha256"
+    if not path.is_file():
+        if (folder / "build.json").is_file():
+            raise IndexIncompleteError(
+                f"{folder} holds an unfinished build: there is no manifest.json. Run the same "
+                f"build again to finish it"
+            )
+        raise IndexIncompleteError(
+            f"{folder} holds no index: there is no manifest.json. Build one with "
+            f"`byline index build`"
+        )
+    data = path.read_bytes()
+    digest = sha256_of(data)
+    lines = promise.read_text(encoding="utf-8").splitlines() if promise.is_file() else []
+    promised = [line.split(" ")[0] for line in lines]
+    if digest not in promised:
+        raise IndexDamagedError(
+            f"{path}: sha256 {digest[:12]}… is not the {(promised or ['missing'])[-1][:12]}… in "
+            f"manifest.sha256; the manifest was altered. Restore it or build the index again"
+        )
+    return IndexManifest(json.loads(data), digest)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep every other builder out of an index folder.
+
+    Raises:
+        IndexLockedError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as fault:
+            raise IndexLockedError(
+                f"{folder} is being built or changed by another process; nothing was done. "
+                f"Wait for it, or end it, and run the same command again"
+            ) from fault
+        yield

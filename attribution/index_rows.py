@@ -1,0 +1,134 @@
+"""Write the rows of one shard: gradients batch by batch, stored as soon as they exist.
+
+1. Rows stand in processing order (longest documents first, silent ones last); the
+   document table says which row is whose.
+2. A chunk is a run of whole batches, so a build goes on where a chunk ended.
+3. A document whose loss or gradient is not finite gets a row of zeros and a loss
+   that is not a number: it is counted and listed, and never scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from attribution.batches import collate, plan
+from attribution.codec import Codec
+from attribution.corpus import Document
+from attribution.gradients import LossModel, backward
+from attribution.index_store import RowWriter
+from attribution.recorders import RowRecorder
+from attribution.tokens import Encoded
+
+SCHEMA = {
+    "document_id": pl.String,
+    "group_id": pl.String,
+    "source_id": pl.String,
+    "kind": pl.String,
+    "place": pl.Int64,
+    "tokens_scored": pl.Int64,
+    "unit_weight": pl.Float64,
+}
+
+
+def batch_rows(
+    model: LossModel,
+    recorder: RowRecorder,
+    encoded: Sequence[Encoded],
+    members: Sequence[int],
+    context: int,
+) -> tuple[Tensor, Tensor]:
+    """Run one batch inside a `recording` block.
+
+    Returns:
+        Rows [documents, D], float32, a view of the recorder's buffer where the model
+        is on the CPU; losses [documents], float64, NaN where the document is not finite.
+    """
+    batch = collate(encoded, members, context)
+    recorder.start(batch)
+    losses = backward(model, batch)
+    rows = recorder.rows.cpu()
+    bad = ~(rows.sum(1).isfinite() & losses.isfinite())
+    losses[bad] = torch.nan
+    rows[bad] = 0.0
+    return rows, losses
+
+
+def write_rows(
+    model: LossModel,
+    recorder: RowRecorder,
+    encoded: Sequence[Encoded],
+    writer: RowWriter,
+    codec: Codec,
+    *,
+    context: int,
+    token_budget: int,
+    chunk_bytes: int,
+) -> Iterator[int]:
+    """Write the rows of a shard that are missing; yield how many more are made.
+
+    Args:
+        model: the checkpoint, inside a `recording` block of the recorder.
+        recorder: with the checkpoint's bases.
+        encoded: the shard's documents.
+        writer: of this shard and checkpoint; knows what is there already.
+        codec: how rows are stored.
+        context: the most tokens the model reads at once.
+        token_budget: see `batches.plan`.
+        chunk_bytes: a chunk is closed when it has this many bytes.
+    """
+    chunk_rows = max(1, chunk_bytes // codec.row_bytes)
+    if writer.done:
+        yield writer.done
+    seen = 0
+    held: list[np.ndarray] = []
+    losses: list[float] = []
+    for members in plan(encoded, context, token_budget):
+        seen += len(members)
+        if seen <= writer.done:
+            continue
+        rows, loss = batch_rows(model, recorder, encoded, members, context)
+        held.append(codec.encode(rows))
+        losses += loss.tolist()
+        yield len(members)
+        if len(losses) >= chunk_rows:
+            writer.append(np.concatenate(held), losses)
+            held, losses = [], []
+    silent = len(encoded) - max(seen, writer.done)
+    if held or silent:
+        # Documents with nothing to score: rows of zeros, loss zero by definition.
+        held.append(codec.encode(torch.zeros(silent, len(codec.steps))))
+        losses += [0.0] * silent
+        writer.append(np.concatenate(held), losses)
+        yield silent
+
+
+def documents_table(
+    kind: str,
+    documents: Sequence[Document],
+    encoded: Sequence[Encoded],
+    unit_weights: Mapping[str, float],
+    *,
+    context: int,
+    token_budget: int,
+) -> pl.DataFrame:
+    """Return the document table of a shard, one line per row, in row order."""
+    order = [i for members in plan(encoded, context, token_budget) for i in members]
+    known = set(order)
+    order += [i for i in range(len(encoded)) if i not in known]
+    return pl.DataFrame(
+        {
+            "document_id": [documents[i].document_id for i in order],
+            "group_id": [documents[i].group_id for i in order],
+            "source_id": [documents[i].source_id for i in order],
+            "kind": [kind] * len(order),
+            "place": order,
+            "tokens_scored": [encoded[i].scored for i in order],
+            "unit_weight": [float(unit_weights.get(documents[i].document_id, 1)) for i in order],
+        },
+        schema=SCHEMA,
+    )
