@@ -92,10 +92,12 @@ def standalone_source() -> str:
     bodies = []
     for name, source in sources.items():
         for line in _IMPORT.findall(source):
+            if line.startswith(("from ledger", "from __future__")):
+                continue
             found = _FROM.fullmatch(line.strip())
             if found is None:
                 plain.add(line.strip())
-            elif found[1] != "__future__" and not found[1].startswith("ledger"):
+            else:
                 named.setdefault(found[1], set()).update(found[2].split(", "))
         body = _IMPORT.sub("", source).strip("\n")
         title = f"# --- ledger/{name}.py "

@@ -22,7 +22,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -56,7 +56,7 @@ class Cosigned:
 class WitnessState:
     """What a witness remembers: for each log, by origin, what it signed last."""
 
-    logs: Mapping[str, Cosigned] = MappingProxyType({})
+    logs: Mapping[str, Cosigned] = field(default_factory=lambda: MappingProxyType({}))
 
     def text(self) -> str:
         """Write the state as canonical JSON."""
