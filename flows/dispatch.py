@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING
 
 from flows.errors import BrokerError, ShardError
 from flows.settings import BrokerSettings
-from flows.shards import ShardStore
+from flows.shards import SHOWN_DIGITS, ShardStore
 from flows.tasks import ATTRIBUTE, attribute_shard, describe, make_app
 
 if TYPE_CHECKING:
     from celery import Celery
 
 POLL_S = 0.1
-SHOWN_DIGITS = 12
 
 OnProgress = Callable[[int, int, str], None]
 
@@ -54,9 +53,10 @@ def run_shards(
     if missing and settings.url:
         _Errand(store, missing, settings, on_progress, len(shards)).run()
     else:
-        for number, shard in enumerate(missing, start=1):
+        before = len(shards) - len(missing)
+        for number, shard in enumerate(missing):
             attribute_shard(str(store.folder), shard)
-            on_progress(len(shards) - len(missing) + number, len(shards), "")
+            on_progress(before + number + 1, len(shards), "")
     return len(missing)
 
 

@@ -8,15 +8,59 @@ below `prefect/` in the workspace, keeps results as JSON, and sends no telemetry
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date as Date  # noqa: N812 - `date` is the argument's name everywhere
+from pathlib import Path
 
-from flows.nightly import STEPS, Night, StepOutcome
+from flows.intake import late_nights
+from flows.locks import hold
+from flows.night import Night, StepOutcome
+from flows.nightly import STEPS
 from flows.progress import Reporter
 from flows.workspace import Workspace
 
 
+def run_night(
+    workspace: Workspace,
+    date: Date,
+    *,
+    logs: Sequence[Path] | None = None,
+    engine: str | None = None,
+    approved_by: str | None = None,
+    reporter: Reporter | None = None,
+) -> dict[str, dict[str, StepOutcome]]:
+    """Settle one night, and every late batch of it that is not settled yet.
+
+    Args:
+        workspace: the installation.
+        date: the night.
+        logs: files, folders or globs; the workspace's `logs/` when None.
+        engine: `inline` or `prefect`; the settings decide when None.
+        approved_by: who approves the adjustments of late batches.
+        reporter: shows one line a step; nothing is shown when None.
+
+    Returns:
+        What each step said, by night and step; the night itself first.
+
+    Raises:
+        LockHeldError: another process settles this night.
+        FlowError: a step cannot be done; what was done before it stays.
+    """
+    reporter = reporter or Reporter(enabled=False)
+    chosen = engine or workspace.settings.engine.name
+    night = Night(workspace, date, tuple(logs or (workspace.logs,)), "", approved_by)
+    with hold(workspace.locks, f"night-{date.isoformat()}") as died:
+        if died:
+            reporter.say(f"     taking over from {died}, which did not finish")
+        said = {night.name: run_steps(night, reporter, engine=chosen)}
+        for late in late_nights(night):
+            reporter.say(f"     late records of {date.isoformat()}, batch {late.late}")
+            said[late.name] = run_steps(late, reporter, engine=chosen)
+    return said
+
+
 def run_steps(night: Night, reporter: Reporter, *, engine: str) -> dict[str, StepOutcome]:
-    """Run every step of a night.
+    """Run every step of a night or of a late batch.
 
     Args:
         night: what to settle.

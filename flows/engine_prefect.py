@@ -8,7 +8,6 @@ because it cannot heal by itself.
 
 from __future__ import annotations
 
-from datetime import date as Date  # noqa: N812 - `date` is the flow's parameter
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from prefect.states import State
 
 from flows.engine import run_step
 from flows.failures import ROOMS
-from flows.nightly import STEPS, Night, StepOutcome, plan_night
+from flows.night import Night, StepOutcome
+from flows.nightly import STEPS
 from flows.progress import Reporter
 from flows.workspace import Workspace
 
@@ -64,38 +64,38 @@ def _step(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
     return run_step(name, Night.of(**parameters), _reporter).as_dict()
 
 
-@flow(name="nightly", flow_run_name="nightly-{date}", validate_parameters=False)
+@flow(name="nightly", flow_run_name="nightly-{date}{late}", validate_parameters=False)
 def nightly(
     folder: str,
     date: str,
     logs: list[str] | None = None,
-    late: str | None = None,
+    late: str = "",
     approved_by: str | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Settle one night.
+    """Settle one night or one late batch; an operator may run it by its parameters.
 
     Args:
         folder: the workspace.
         date: the night, YYYY-MM-DD.
         logs: log files, folders or globs; the workspace's `logs/` when None.
-        late: digest of a planned late batch; None plans the night here.
+        late: digest of a late batch that is on the disk; empty for the night itself.
         approved_by: who approves an adjustment for late logs.
 
     Returns:
         What each step said, by its name.
     """
-    if late is None:
-        night = plan_night(
-            Workspace.open(Path(folder)),
-            Date.fromisoformat(date),
-            logs=[Path(log) for log in logs] if logs else None,
-            approved_by=approved_by,
-        )
-    else:
-        night = Night.of(folder, date, logs or [], late, approved_by)
-    said = {name: _step(name, night.parameters()) for name in STEPS}
+    parameters = {
+        "folder": folder,
+        "date": date,
+        "logs": logs or [str(Workspace.open(Path(folder)).logs)],
+        "late": late,
+        "approved_by": approved_by,
+    }
+    said = {name: _step(name, parameters) for name in STEPS}
     rows = "\n".join(f"| {name} | {outcome['text']} |" for name, outcome in said.items())
     create_markdown_artifact(
-        f"| step | result |\n|---|---|\n{rows}\n", key=f"nightly-{date}", description="The night"
+        f"| step | result |\n|---|---|\n{rows}\n",
+        key=f"nightly-{date}{'-' if late else ''}{late}",
+        description=f"The night of {date}",
     )
     return said

@@ -43,6 +43,38 @@ class StoreSettings(_Section):
     root: str = "."
 
 
+class IngestSection(_Section):
+    """How log records become outputs: their value, and what is assumed where they are silent.
+
+    `clock_skew_s` is how far in the future a record may be; 0 accepts any time.
+    """
+
+    log_format: str = ""
+    value_from: Literal["record", "per_output", "per_output_token"] = "record"
+    value_units_each: int = Field(default=0, ge=0)
+    territory: str = "ZZ"
+    clock_skew_s: int = Field(default=300, ge=0)
+
+
+class FilterSection(_Section):
+    """What is not paid for. Tenants are named as in the logs; self_dealing is TENANT=PARTY."""
+
+    test_tenants: tuple[str, ...] = ()
+    self_dealing: tuple[str, ...] = ()
+    pay_cache_hits: bool = False
+    user_per_minute_max: int = Field(default=120, ge=1)
+    tenant_per_minute_max: int = Field(default=1200, ge=1)
+    drop_duplicates: bool = True
+
+    @field_validator("self_dealing")
+    @classmethod
+    def _names_a_party(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [pair for pair in value if not all(pair.partition("="))]
+        if wrong:
+            raise ValueError(f"write TENANT=PARTY, got {wrong[0]!r}")
+        return value
+
+
 class NightSettings(_Section):
     """How a night samples: outputs wanted, and the columns whose values are strata."""
 
@@ -52,21 +84,26 @@ class NightSettings(_Section):
 
 
 class AttributionSettings(_Section):
-    """How influence is measured. `shard_outputs` is the size of one worker's task."""
+    """How influence is measured. `shard_outputs` is the size of one worker's task.
 
-    method: str = "path"
-    projection: Literal["kfac", "random"] = "kfac"
-    rank: int = Field(default=8, ge=1)
-    damping: float = Field(default=0.1, gt=0)
+    `bytes_per_document` bounds what the index stores of one document; 0 stores full rank.
+    """
+
+    projection: Literal["eigen", "random"] = "eigen"
+    bytes_per_document: int = Field(default=0, ge=0)
+    dtype: Literal["float32", "float16", "int8"] = "float32"
+    damping: float = Field(default=0.01, gt=0, le=1)
+    fit_share: float = Field(default=0.15, gt=0, le=1)
     shard_outputs: int = Field(default=64, ge=1)
 
 
 class PoolSettings(_Section):
-    """The money that is divided: a pool's name, its part of revenue in ppm, its currency."""
+    """The money that is divided: a pool, its part of revenue in ppm, its currency, who pays it."""
 
     id: str = "main"
     rate_ppm: int = Field(default=200_000, ge=0, le=1_000_000)
     currency: str = "USD/6"
+    payer: str = "operator"
 
     @field_validator("currency")
     @classmethod
@@ -112,6 +149,8 @@ class Settings(BaseSettings):
 
     ledger: LedgerSettings = LedgerSettings()
     store: StoreSettings = StoreSettings()
+    ingest: IngestSection = IngestSection()
+    filter: FilterSection = FilterSection()
     night: NightSettings = NightSettings()
     attribution: AttributionSettings = AttributionSettings()
     pool: PoolSettings = PoolSettings()

@@ -135,13 +135,13 @@ class Workspace:
             late: for a late batch, the first characters of its digest.
 
         Returns:
-            `<root>/<kind>/<date>[+late-<digest>]<suffix>`.
+            `<root>/<kind>/<date>[.late-<digest>]<suffix>`.
         """
         return self.root / kind / f"{self.night_name(date, late=late)}{suffix}"
 
     def night_name(self, date: Date, *, late: str = "") -> str:
         """Name one night, or one late batch of it, the same way in every artefact."""
-        return f"{date.isoformat()}+late-{late}" if late else date.isoformat()
+        return f"{date.isoformat()}.late-{late}" if late else date.isoformat()
 
     def reports(self, period: str) -> Path:
         """Name the folder of a period's reports."""

@@ -46,6 +46,31 @@ def engine_option(function: Function) -> Function:
     )(function)
 
 
+def date_option(function: Function) -> Function:
+    """Add `--date`, the night."""
+    return click.option(
+        "--date", callback=parse_date, required=True, help="The night, YYYY-MM-DD (UTC)."
+    )(function)
+
+
+def log_option(function: Function) -> Function:
+    """Add `--log` as `logs`."""
+    return click.option(
+        "--log",
+        "logs",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        help="Log file, folder or glob; may be given again. The workspace's logs/ by default.",
+    )(function)
+
+
+def period_option(function: Function) -> Function:
+    """Add `--period`, a month."""
+    return click.option(
+        "--period", callback=parse_period, required=True, help="The settlement period, YYYY-MM."
+    )(function)
+
+
 def parse_date(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:
     """Read an ISO date, or say how one is written.
 

@@ -1,0 +1,115 @@
+"""One night, or one late batch of it: what is settled, where its files are, what a step says."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import date as Date  # noqa: N812 - `date` is the field's name everywhere
+from pathlib import Path
+from typing import Any
+
+from flows.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What a step did.
+
+    Args:
+        text: for the person who watches.
+        worked: False when everything was there already.
+        values: counts and names for machines; JSON values only.
+    """
+
+    text: str
+    worked: bool = True
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the outcome as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Night:
+    """What one run settles.
+
+    Args:
+        workspace: the installation.
+        date: the night.
+        logs: log files that belong to this run, in a stable order.
+        late: for records that came after the night was settled, the first characters of the
+            digest of their files; empty for the night itself.
+        approved_by: who approves an adjustment; only late batches need it.
+    """
+
+    workspace: Workspace
+    date: Date
+    logs: tuple[Path, ...]
+    late: str = ""
+    approved_by: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of every artefact of this run."""
+        return self.workspace.night_name(self.date, late=self.late)
+
+    @property
+    def outputs(self) -> Path:
+        """Every canonical record, payable or not."""
+        return self._file("outputs", ".parquet")
+
+    @property
+    def sample(self) -> Path:
+        """The payable outputs that were drawn."""
+        return self._file("sample", ".parquet")
+
+    @property
+    def influence(self) -> Path:
+        """Influence of every work on every sampled output."""
+        return self._file("influence", ".parquet")
+
+    @property
+    def gains(self) -> Path:
+        """What training gained on every sampled output."""
+        return self._file("influence", ".gains.parquet")
+
+    @property
+    def works(self) -> Path:
+        """What every work earned."""
+        return self._file("estimates", ".works.parquet")
+
+    @property
+    def creators(self) -> Path:
+        """What every creator earned."""
+        return self._file("estimates", ".creators.parquet")
+
+    @property
+    def seed_file(self) -> Path:
+        """The checkpoint the night's seed was made from, fixed before anything is scored."""
+        return self._file("nights", ".seed.json")
+
+    def manifest(self, kind: str) -> Path:
+        """Name the manifest of one of this night's artefacts."""
+        return self._file(kind, ".manifest.json")
+
+    def parameters(self) -> dict[str, Any]:
+        """Give everything as JSON values; `Night.of` makes the same night again."""
+        return {
+            "folder": str(self.workspace.home),
+            "date": self.date.isoformat(),
+            "logs": [str(path) for path in self.logs],
+            "late": self.late,
+            "approved_by": self.approved_by,
+        }
+
+    @classmethod
+    def of(
+        cls, folder: str, date: str, logs: list[str], late: str, approved_by: str | None
+    ) -> Night:
+        """Make the night that `parameters` described."""
+        paths = tuple(Path(log) for log in logs)
+        workspace = Workspace.open(Path(folder))
+        return cls(workspace, Date.fromisoformat(date), paths, late, approved_by)
+
+    def _file(self, kind: str, suffix: str) -> Path:
+        return self.workspace.night_file(kind, self.date, suffix, late=self.late)

@@ -1,0 +1,220 @@
+"""Shares of creators and lines of works over a period, from its nights' tables.
+
+1. A share over several nights is the mean of the nights' shares, weighted by their pools.
+2. Nights are drawn independently: standard errors add in squares.
+3. A work line shows the whole work's share and accrual, and what this creator is credited for it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import isqrt
+
+from contracts.accrual import Standing
+from contracts.agreement import Agreement
+from contracts.catalogue import Catalogue
+from contracts.earnings import Earnings
+from contracts.period import Period
+from contracts.split import split
+from flows.accruals import NightAccrual, PeriodAccruals
+from reports.statement import allot_to_works
+from reports.statement_inputs import WorkLine
+
+PPM = 10**6
+Z95_PPM = 1_959_964
+
+
+@dataclass(frozen=True)
+class CreatorShare:
+    """A creator's share of a period's pools, in parts per 10^12, with its 95 % interval."""
+
+    share_ppt: int
+    stderr_ppt: int
+    generic_ppt: int
+
+    @property
+    def low_ppt(self) -> int:
+        """The lower end."""
+        return self.share_ppt - self._half
+
+    @property
+    def high_ppt(self) -> int:
+        """The upper end."""
+        return self.share_ppt + self._half
+
+    @property
+    def _half(self) -> int:
+        return -(-self.stderr_ppt * Z95_PPM // PPM)
+
+    @classmethod
+    def total(cls, shares: Sequence[CreatorShare]) -> CreatorShare:
+        """Add the shares of several creators of one payee."""
+        return cls(
+            sum(s.share_ppt for s in shares),
+            isqrt(sum(s.stderr_ppt**2 for s in shares)),
+            sum(s.generic_ppt for s in shares),
+        )
+
+
+def creator_shares(accruals: PeriodAccruals) -> dict[str, CreatorShare]:
+    """Give every creator's share of the period, by id."""
+    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for night in accruals.nights:
+        columns = night.creators.select("creator_id", "share_ppt", "stderr_ppt", "generic_ppt")
+        for creator, share, stderr, generic in columns.iter_rows():
+            row = sums[creator]
+            row[0] += share * night.pool_units
+            row[1] += (stderr * night.pool_units) ** 2
+            row[2] += generic * night.pool_units
+    pool = accruals.pool_units or 1
+    return {
+        creator: CreatorShare(
+            round(Fraction(share, pool)), isqrt(square) // pool, round(Fraction(generic, pool))
+        )
+        for creator, (share, square, generic) in sorted(sums.items())
+    }
+
+
+def work_lines(
+    accruals: PeriodAccruals,
+    catalogue: Catalogue,
+    agreements: Mapping[str, Agreement],
+    creators: Sequence[str],
+    earnings: Sequence[Earnings],
+) -> tuple[WorkLine, ...]:
+    """Give a payee's work lines; their amounts add up to what his agreements earned.
+
+    Args:
+        accruals: what the period's nights accrued.
+        catalogue: titles of the works.
+        agreements: the agreements of the period by id.
+        creators: the payee's creators.
+        earnings: the calculations of the payee's agreements.
+
+    Returns:
+        Lines by creator, work, activity period.
+    """
+    lines: list[WorkLine] = []
+    for result in earnings:
+        mine = _of_agreement(accruals, result.agreement_id)
+        keys = sorted(mine)
+        units = [mine[key].accrued for key in keys]
+        if result.royalty_units and sum(units) <= 0:
+            # A floor or a fee, tied to no work of this period's nights.
+            lines.append(_fee_line(accruals, agreements[result.agreement_id], result))
+            continue
+        amounts = allot_to_works(result.royalty_units, units)
+        lines += [
+            mine[key].line(accruals, catalogue, amount)
+            for key, amount in zip(keys, amounts, strict=True)
+        ]
+    unpaid = _without_agreement(accruals, creators)
+    lines += [unpaid[key].line(accruals, catalogue, 0) for key in sorted(unpaid)]
+    return tuple(lines)
+
+
+@dataclass
+class _Sum:
+    """One work's numbers over the nights of one activity period."""
+
+    work_id: str
+    activity: str
+    share: Fraction
+    accrued: int = 0
+    whole: int = 0
+    pool: int = 0
+    weighted: int = 0
+    square: int = 0
+    sampled: int = 0
+    population: int = 0
+
+    def add(self, night: NightAccrual, part_units: int, row: tuple[int, ...]) -> None:
+        """Add one night: (outputs, share, stderr, whole accrual)."""
+        outputs, share, stderr, whole = row
+        self.accrued += part_units
+        self.whole += whole
+        self.pool += night.pool_units
+        self.weighted += share * night.pool_units
+        self.square += (stderr * night.pool_units) ** 2
+        self.sampled += outputs
+        self.population += int(night.manifest["population"]["outputs"])
+
+    def line(self, accruals: PeriodAccruals, catalogue: Catalogue, amount: int) -> WorkLine:
+        """Make the statement's line."""
+        pool = self.pool or 1
+        share_ppt, stderr_ppt = round(Fraction(self.weighted, pool)), isqrt(self.square) // pool
+        half = -(-stderr_ppt * Z95_PPM // PPM)
+        work = catalogue.works.get(self.work_id)
+        late = self.activity != accruals.period
+        return WorkLine(
+            work_id=self.work_id,
+            pool_id=accruals.pool_id,
+            activity_period=self.activity,
+            amount_units=amount,
+            pool_units=self.pool,
+            share_ppt=share_ppt,
+            title=work.title if work else "",
+            population_outputs=self.population,
+            sampled_outputs=self.sampled,
+            weight_ppm=split(self.population * PPM, [Fraction(1, self.sampled)] * self.sampled)[0]
+            if self.sampled
+            else PPM,
+            stderr_ppt=stderr_ppt,
+            low_ppt=share_ppt - half,
+            high_ppt=share_ppt + half,
+            accrual_units=self.whole,
+            split=self.share,
+            adjustment_type="usage_correction" if late else "none",
+        )
+
+
+_Key = tuple[str, str, Fraction]
+
+
+def _of_agreement(accruals: PeriodAccruals, agreement_id: str) -> dict[_Key, _Sum]:
+    found: dict[_Key, _Sum] = {}
+    for night in accruals.nights:
+        rows = _rows(night)
+        for part in night.parts:
+            if part.agreement is not None and part.agreement.agreement_id == agreement_id:
+                _sum(found, night, part.work_id, part.share).add(
+                    night, part.units, rows[part.work_id]
+                )
+    return found
+
+
+def _without_agreement(accruals: PeriodAccruals, creators: Sequence[str]) -> dict[_Key, _Sum]:
+    found: dict[_Key, _Sum] = {}
+    for night in accruals.nights:
+        rows = _rows(night)
+        for part in night.parts:
+            if part.standing is Standing.UNLICENSED and part.creator_id in creators:
+                _sum(found, night, part.work_id, part.share).add(
+                    night, part.units, rows[part.work_id]
+                )
+    return found
+
+
+def _sum(found: dict[_Key, _Sum], night: NightAccrual, work_id: str, share: Fraction) -> _Sum:
+    activity = Period.of(night.night.date).text
+    return found.setdefault((work_id, activity, share), _Sum(work_id, activity, share))
+
+
+def _rows(night: NightAccrual) -> dict[str, tuple[int, ...]]:
+    columns = ("work_id", "outputs", "share_ppt", "stderr_ppt", "accrual_units")
+    return {row[0]: row[1:] for row in night.works.select(columns).iter_rows()}
+
+
+def _fee_line(accruals: PeriodAccruals, agreement: Agreement, result: Earnings) -> WorkLine:
+    return WorkLine(
+        work_id=agreement.agreement_id,
+        pool_id=accruals.pool_id,
+        activity_period=accruals.period,
+        amount_units=result.royalty_units,
+        pool_units=accruals.pool_units,
+        share_ppt=0,
+        title="Agreed amounts that are not tied to a work",
+    )

@@ -1,0 +1,230 @@
+"""Settle: one balanced entry for what a night's pool became.
+
+    Dr Expenses:Royalty                     the pool
+        Cr Liabilities:Accrued:<creator>    each licensed creator's accrual, signed
+        Cr Liabilities:Suspense:Unlicensed  accruals of works without an agreement
+        Cr Liabilities:Suspense:Unmatched   accruals of works whose owner is not known
+        Cr Liabilities:Suspense:Unexplained what training does not explain
+
+1. The entry is named by (nightly, date/pool), so a night posts once however often it runs; with
+   other numbers for the same night the ledger refuses and names the first difference.
+2. A negative accrual is a debit: it is kept until the period closes, and floored there.
+3. A late batch, and a night whose period is closed already, is an adjustment in the open period;
+   somebody else than the preparer must have approved it.
+4. The entry cites the digest of every manifest it rests on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+import polars as pl
+
+from contracts.accrual import Standing
+from contracts.agreement import AgreementBook
+from contracts.money import format_units
+from contracts.period import Period
+from contracts.work import load_catalogue
+from flows.artefacts import canonical_json, read_manifest, sha256_bytes, sha256_file
+from flows.books import find_entry, open_books, read_agreements
+from flows.errors import NightError
+from flows.estimation import ESTIMATES_FORMAT
+from flows.night import Night, StepOutcome
+from flows.ownership import Part, parts_of, splits_on
+from flows.progress import Step
+from ledger import chart
+from ledger.entry import JournalEntry, Posting
+from ledger.period_close import PeriodStatus
+from ledger.store import LedgerStore
+
+SCOPE = "nightly"
+PREPARER = "system"
+EVIDENCE_KINDS = ("outputs", "sample", "influence", "estimates")
+STANDING_ACCOUNTS = {
+    Standing.UNLICENSED: chart.UNLICENSED,
+    Standing.UNMATCHED: chart.UNMATCHED,
+}
+
+
+def settle_step(night: Night, _step: Step) -> StepOutcome:
+    """Post the night's entry.
+
+    Args:
+        night: what is settled.
+        _step: told nothing; posting is quick.
+
+    Returns:
+        The entry and its number of postings.
+
+    Raises:
+        NightError: an adjustment without an approver.
+    """
+    workspace = night.workspace
+    manifest = read_manifest(night.manifest("estimates"), ESTIMATES_FORMAT)
+    book = read_agreements(workspace)
+    parts = night_parts(night, manifest["pool_id"], book)
+    with open_books(workspace) as books:
+        kept = _posted_already(night, books)
+        if kept is not None:
+            return kept
+        period, adjusts = _period_for(night, books)
+        entry = accrual_entry(
+            night,
+            parts,
+            pool_units=manifest["pool_units"],
+            unexplained_units=manifest["unexplained_units"],
+            period=period,
+            adjusts=adjusts,
+            evidence=_evidence(night, book),
+        )
+        if entry is None:
+            return StepOutcome("the pool is empty, nothing to post", worked=False)
+        posted = books.post(entry)
+    currency = workspace.settings.pool.currency
+    return StepOutcome(
+        f"{entry.kind} {posted.entry_id[:12]}, {len(entry.postings)} postings, "
+        f"{format_units(manifest['pool_units'], currency)} {currency.partition('/')[0]}",
+        not posted.replayed,
+        {"entry_id": posted.entry_id, "ledger_seq": posted.ledger_seq, "kind": entry.kind},
+    )
+
+
+def night_parts(night: Night, pool_id: str, book: AgreementBook) -> list[Part]:
+    """Divide a night's work accruals among owners, with the agreement of each part."""
+    catalogue = load_catalogue(night.workspace.catalogue)
+    works = pl.read_parquet(night.works, columns=["work_id", "accrual_units"])
+    return parts_of(
+        works.iter_rows(),
+        splits=splits_on(catalogue, night.date),
+        book=book,
+        pool_id=pool_id,
+        date=night.date,
+    )
+
+
+def entry_key(night: Night, pool_id: str) -> str:
+    """Name the night's entry within its scope."""
+    late = f"/late/{night.late}" if night.late else ""
+    return f"{night.date.isoformat()}/{pool_id}{late}"
+
+
+def accrual_entry(
+    night: Night,
+    parts: Iterable[Part],
+    *,
+    pool_units: int,
+    unexplained_units: int,
+    period: str,
+    adjusts: bool,
+    evidence: Mapping[str, str],
+) -> JournalEntry | None:
+    """Write the entry of a night.
+
+    Args:
+        night: what is settled.
+        parts: every owner's part of every work's accrual; with the unexplained units they add
+            up to the pool.
+        pool_units: the pool.
+        unexplained_units: what training does not explain.
+        period: the settlement period it is booked in, YYYY-MM.
+        adjusts: whether it corrects a night that was settled, or a period that is closed.
+        evidence: digests of the manifests behind it.
+
+    Returns:
+        The entry, or None when the pool is empty.
+
+    Raises:
+        NightError: it adjusts and nobody has approved it.
+    """
+    credits_: dict[str, int] = defaultdict(int)
+    for part in parts:
+        account = STANDING_ACCOUNTS.get(part.standing) or chart.accrued(part.creator_id)
+        credits_[account] += part.units
+    credits_[chart.UNEXPLAINED] += unexplained_units
+    assert sum(credits_.values()) == pool_units, (sum(credits_.values()), pool_units)
+    if pool_units == 0:
+        return None
+    settings = night.workspace.settings.pool
+    if adjusts and not night.approved_by:
+        raise NightError(
+            f"records of {night.date} arrived after the night was settled or its period closed; "
+            f"their entry is an adjustment and needs an approver other than {PREPARER!r}. "
+            f"Nothing was posted; give the same command with --approved-by PARTY"
+        )
+    postings = [Posting(chart.ROYALTY_EXPENSE, settings.currency, pool_units)]
+    postings += [
+        Posting(account, settings.currency, -units)
+        for account, units in sorted(credits_.items())
+        if units
+    ]
+    what = "Late records of" if night.late else "Night of"
+    return JournalEntry(
+        scope=SCOPE,
+        key=entry_key(night, settings.id),
+        kind="adjustment" if adjusts else "accrual",
+        period=period,
+        effective_on=night.date.isoformat(),
+        description=f"{what} {night.date.isoformat()}: pool {settings.id} accrued to creators",
+        postings=postings,
+        prepared_by=PREPARER,
+        approved_by=night.approved_by if adjusts else None,
+        evidence=evidence,
+    )
+
+
+def posted_evidence(night: Night, books: LedgerStore) -> Mapping[str, str] | None:
+    """Give the digests that the night's entry cites, or None while it is not posted."""
+    sealed = find_entry(books, SCOPE, entry_key(night, night.workspace.settings.pool.id))
+    return None if sealed is None else sealed.entry.evidence
+
+
+def _posted_already(night: Night, books: LedgerStore) -> StepOutcome | None:
+    """Say so when the night's entry is posted and rests on the very files that are there."""
+    sealed = find_entry(books, SCOPE, entry_key(night, night.workspace.settings.pool.id))
+    if sealed is None:
+        return None
+    entry = sealed.entry
+    if any(entry.evidence.get(k) != sha256_file(night.manifest(k)) for k in EVIDENCE_KINDS):
+        # The ledger itself says which number differs.
+        return None
+    return StepOutcome(
+        f"{entry.kind} {entry.entry_id[:12]}, {len(entry.postings)} postings",
+        worked=False,
+        values={
+            "entry_id": entry.entry_id,
+            "ledger_seq": sealed.ledger_seq,
+            "kind": entry.kind,
+        },
+    )
+
+
+def _period_for(night: Night, books: LedgerStore) -> tuple[str, bool]:
+    """Find the period a night is booked in, opening it if it is the next; say if it adjusts."""
+    own = Period.of(night.date).text
+    status = books.period_status(own)
+    if status is PeriodStatus.UNKNOWN and not night.late:
+        books.open_period(own)
+        return own, False
+    if status is PeriodStatus.OPEN:
+        return own, bool(night.late)
+    period = Period(own).next()
+    while books.period_status(period.text) is PeriodStatus.CLOSED:
+        period = period.next()
+    if books.period_status(period.text) is PeriodStatus.UNKNOWN:
+        books.open_period(period.text)
+    return period.text, True
+
+
+def _evidence(night: Night, book: AgreementBook) -> dict[str, str]:
+    """Give the digest of everything the entry rests on."""
+    evidence = {kind: sha256_file(night.manifest(kind)) for kind in EVIDENCE_KINDS}
+    evidence["catalogue"] = sha256_file(night.workspace.catalogue)
+    evidence["agreements"] = agreements_digest(book)
+    return evidence
+
+
+def agreements_digest(book: AgreementBook) -> str:
+    """Give one digest over the texts of all agreements, in the order of ids and versions."""
+    texts = [[a.agreement_id, a.version, a.payload_sha256] for a in book.agreements]
+    return sha256_bytes(canonical_json(texts))
