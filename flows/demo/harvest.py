@@ -21,8 +21,8 @@ addresses or handles are dropped (flows.demo.harvest_prose).
 
 from __future__ import annotations
 
-import hashlib
 import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from typing import Any
 
 from attribution.corpus import Corpus, Document, corpus_manifest, write_corpus
 from attribution.duplicates import evidence_clusters
-from attribution.files import canonical_json, write_atomically
+from attribution.files import canonical_json, sha256_of, write_atomically
 from flows.demo.harvest_passages import (
     HarvestLimits,
     Progress,
@@ -101,38 +101,28 @@ def harvest(
             f"documentation; the demo needs {limits.creators_min} and {limits.passages_min}. "
             f"Install byline with its dependencies (make demo), then run again"
         )
-    catalogue = _catalogue(readings, trained)
     corpora = {
         "corpus": write_corpus(out_dir / "corpus.jsonl", trained),
         "heldback": write_corpus(out_dir / "heldback.jsonl", held_back),
         "decoys": write_corpus(out_dir / "decoys.jsonl", decoys),
     }
+    catalogue = _catalogue(readings, trained)
     write_atomically(out_dir / "catalogue.json", canonical_json(catalogue))
     creators = _sizes(catalogue)
-    manifest = corpus_manifest(
-        corpora,
-        inputs={
-            f"pypi:{reading.package.name}@{reading.package.version}": reading.digest
-            for reading in (*readings, *decoy_readings)
-        },
-        notes={
-            "catalogue_sha256": hashlib.sha256(canonical_json(catalogue)).hexdigest(),
-            "creators": creators,
-            "decoy_packages": [reading.package.name for reading in decoy_readings],
-            "left_out": found.left_out,
-            "limits": asdict(limits),
-            "python": platform.python_version(),
-        },
-    )
-    write_atomically(out_dir / "manifest.json", canonical_json(manifest))
-    return Harvest(
-        corpora["corpus"],
-        corpora["heldback"],
-        corpora["decoys"],
-        catalogue,
-        creators,
-        out_dir / "manifest.json",
-    )
+    notes = {
+        "catalogue_sha256": sha256_of(canonical_json(catalogue)),
+        "creators": creators,
+        "decoy_packages": [reading.package.name for reading in decoy_readings],
+        "left_out": found.left_out,
+        "limits": asdict(limits),
+        "python": platform.python_version(),
+    }
+    inputs = {_source_id(read.package): read.digest for read in (*readings, *decoy_readings)}
+    manifest = corpus_manifest(corpora, inputs=inputs, notes=notes)
+    # Last: a folder with a manifest is a whole harvest.
+    path = out_dir / "manifest.json"
+    write_atomically(path, canonical_json(manifest))
+    return Harvest(*corpora.values(), catalogue, creators, path)
 
 
 def _documents(
@@ -259,4 +249,5 @@ def _title(work_id: str, package: Package) -> str:
 
 
 def _source_id(package: Package) -> str:
-    return f"pypi:{package.name}@{package.version}"
+    # A version such as "1!2.0" has a sign that ids do not.
+    return re.sub(r"[^A-Za-z0-9._:/@+-]", "-", f"pypi:{package.name}@{package.version}")
