@@ -45,6 +45,7 @@ from flows.artefacts import (
     write_parquet,
 )
 from flows.data_errors import SampleError
+from flows.draws import keyed_digests
 from flows.ingest_schema import OUTPUTS_FORMAT
 
 SAMPLE_FORMAT = "byline-sample/1"
@@ -345,7 +346,7 @@ def _drawn_rows(
 def _draw_batch(frame: pl.DataFrame, seed: bytes) -> pl.DataFrame:
     """Keep the rows of a batch whose draw is below their probability."""
     ids = frame["event_id"].to_list()
-    digests = b"".join([hmac.digest(seed, name.encode("utf-8"), "sha256") for name in ids])
+    digests = keyed_digests(seed, ids)
     head = np.frombuffer(digests, dtype=">u8").reshape(-1, 4)[:, 0].astype(np.float64)
     # Floats only sieve, with a margin far above their error; whole numbers decide.
     likely = np.flatnonzero(head * 2.0**-64 <= frame["pi_ppt"].to_numpy() * 1e-12 * (1 + 1e-9))

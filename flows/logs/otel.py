@@ -19,7 +19,7 @@ The source's id is trace and span (an event and its span are one call), else the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flows.logs.messages import conversation_text, decoded, message_text
@@ -284,7 +284,7 @@ def _plain(attributes: object) -> Mapping[str, Any]:
     if isinstance(attributes, dict):
         inner = attributes.get("attributes")
         return _plain(inner) if isinstance(inner, list) and len(attributes) == 1 else attributes
-    if not isinstance(attributes, list) or isinstance(attributes, str):
+    if not isinstance(attributes, list):
         return {}
     return {
         str(pair["key"]): _otlp_value(pair.get("value"))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from flows.allocation import allocate, design_stratum
 from flows.artefacts import manifest_path
 from flows.data_errors import ArtefactAlteredError, SampleError
+from flows.draws import keyed_digests
 from flows.sampling import (
     PPT,
     SAMPLE_SCHEMA,
@@ -64,6 +65,16 @@ def test_the_draw_is_the_formula_anyone_can_compute():
     digest = hmac.new(bytes.fromhex(SEED), b"otel-genai:a", hashlib.sha256).hexdigest()
     assert draw.draw_hex == digest
     assert draw.included == (Fraction(int(digest, 16), 2**256) < Fraction(1, 2))
+
+
+@given(
+    st.binary(max_size=64),
+    st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=99), max_size=5),
+)
+def test_the_fast_draws_are_plain_hmac(key, messages):
+    """Copied hash states give what the standard library's HMAC gives."""
+    plain = [hmac.new(key, message.encode(), hashlib.sha256).digest() for message in messages]
+    assert keyed_digests(key, messages) == b"".join(plain)
 
 
 def test_the_seed_depends_on_checkpoint_batch_and_date():
