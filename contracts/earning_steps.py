@@ -192,7 +192,7 @@ def add_disputes_and_adjustments(
     )
     lines = [
         WorkingLine(f"held, dispute {hold.dispute_id}", hold.reason, -hold.amount_units)
-        for hold in sorted(holds, key=lambda hold: (hold.dispute_id, hold.reason))
+        for hold in sorted(holds, key=lambda h: (h.dispute_id, h.reason, h.amount_units))
     ]
     lines += [
         WorkingLine(
