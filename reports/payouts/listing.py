@@ -1,4 +1,4 @@
-"""A payout batch as a list for people and spreadsheets: paid lines and lines left out, with reasons.
+"""A payout batch as a list for people: lines paid, and lines left out with the reason.
 
 No bank detail is in it: the list is for approval and for the books, the bank file
 is for the bank.
