@@ -2,7 +2,8 @@
 
 1. A file is written beside its final place and moved there when complete, so a
    reader, a full disk or a kill never meets half a file.
-2. A folder is built the same way: beside its place, moved when complete.
+2. A folder is built the same way: beside its place, moved when complete. What a
+   killed process left half-built is swept away by the next that builds there.
 3. JSON is canonical: sorted keys, no spaces, UTF-8, one trailing newline, so
    that equal content has an equal digest.
 """
@@ -66,7 +67,9 @@ def folder_when_complete(final: Path) -> Iterator[Path]:
         The temporary folder to fill. It is removed when the block fails.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}.building."))
+    _sweep(final)
+    mark = f".{final.name}.building.{os.getpid()}."
+    building = Path(tempfile.mkdtemp(dir=final.parent, prefix=mark))
     building.chmod(0o755)
     try:
         yield building
@@ -83,3 +86,21 @@ def folder_when_complete(final: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
+
+
+def _sweep(final: Path) -> None:
+    """Remove half-built folders whose process is gone."""
+    for left in final.parent.glob(f".{final.name}.building.*"):
+        process = left.name.split(".building.", 1)[1].split(".", 1)[0]
+        if process.isdigit() and not _alive(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -122,7 +122,9 @@ def harvest(
     # Last: a folder with a manifest is a whole harvest.
     path = out_dir / "manifest.json"
     write_atomically(path, canonical_json(manifest))
-    return Harvest(*corpora.values(), catalogue, creators, path)
+    return Harvest(
+        corpora["corpus"], corpora["heldback"], corpora["decoys"], catalogue, creators, path
+    )
 
 
 def _documents(
