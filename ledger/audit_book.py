@@ -76,6 +76,7 @@ class Book:
         self._batch: list[bytes] = []
         self._wanted = sorted({size for size in sizes if size > 0}, reverse=True)
         self._days: set[bytes] = set()
+        self._scopes: dict[bytes, bytes] = {}
         self._evidence_seen = b""
         self._names = array("Q")
         self._name_offsets = array("Q")
@@ -267,16 +268,19 @@ class Book:
         self._evidence_seen = evidence
 
     def _check_name(self, entry_id: bytes, scope: bytes, key: bytes) -> None:
+        begin = self._scopes.get(scope)
+        if begin is None:
+            begin = self._scopes[scope] = len(scope).to_bytes(8, "big") + scope
         text = key if b"\\" not in key else unescape(key)
-        lengths = len(scope).to_bytes(8, "big"), len(text).to_bytes(8, "big")
-        digest = hashlib.sha256(lengths[0] + scope + lengths[1] + text).digest()
+        digest = hashlib.sha256(begin + len(text).to_bytes(8, "big") + text).digest()
         # The 26 letters of an id are the first 130 bits of the digest, five bits a letter.
-        if int(entry_id[3:].translate(BASE32), 32) != int.from_bytes(digest[:17], "big") >> 6:
+        bits = int.from_bytes(digest[:17], "big") >> 6
+        if int(entry_id[3:].translate(BASE32), 32) != bits:
             name = base64.b32encode(digest)[:26].lower()
             given = text_of(entry_id)
             self._fail(5, "entry_id", f"je_{text_of(name)}, the name of its scope and key",
                        given, "the entry passes for another business event")  # fmt: skip
-        self._names.append(int.from_bytes(digest[:8], "big"))
+        self._names.append(bits >> 66)
         self._name_offsets.append(self._offset)
 
     def _same_name(self, first: int, second: int, reread: Reread) -> None:
