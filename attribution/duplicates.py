@@ -89,13 +89,13 @@ def _similar_pairs(
 ) -> list[tuple[int, int]]:
     """Return the pairs whose real similarity reaches the threshold."""
     index = MinHashLSH(threshold=max(0.1, threshold - _SLACK), num_perm=_PERMUTATIONS)
-    # The permutations are drawn once; every signature shares them.
-    drawn = MinHash(num_perm=_PERMUTATIONS, seed=_SEED).permutations
+    # The permutations are drawn once; every signature is a copy that shares them.
+    blank = MinHash(num_perm=_PERMUTATIONS, seed=_SEED)
     pairs = []
     for place, own in shingles.items():
         if not own:
             continue
-        signature = MinHash(num_perm=_PERMUTATIONS, seed=_SEED, permutations=drawn)
+        signature = blank.copy()
         signature.update_batch(sorted(own))
         near = sorted(index.query(signature))
         pairs += [(other, place) for other in near if _jaccard(shingles[other], own) >= threshold]

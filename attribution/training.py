@@ -13,8 +13,11 @@
 
 from __future__ import annotations
 
+import errno
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ import numpy as np
 import tokenizers
 import torch
 import transformers
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -157,7 +161,7 @@ def train(
     with deterministic(config.seed, config.threads):
         model = GPT2LMHeadModel(_shape(config, len(tokenizer)))
         recipe = _plan(corpus, config)
-        with folder_when_complete(Path(out_dir)) as building:
+        with _disk_full_named(out_dir), folder_when_complete(Path(out_dir)) as building:
             trace = Trace(recipe)
             for step, optimizer in run_steps(model, rows, recipe, trace, progress):
                 if step in recipe.checkpoints:
@@ -166,6 +170,17 @@ def train(
             tokenizer.save_pretrained(building)
             save_recipe(building, trace.finished(), _notes(building, config))
     return _result(Path(out_dir), corpus, rows, trace, model)
+
+
+@contextmanager
+def _disk_full_named(folder: Path) -> Iterator[None]:
+    """Turn the weights library's own error for a full disk into the usual one."""
+    try:
+        yield
+    except SafetensorError as fault:
+        if f"os error {errno.ENOSPC}" not in str(fault):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from fault
 
 
 def _shape(config: TrainConfig, vocab: int) -> GPT2Config:

@@ -1,10 +1,12 @@
 """Training gives the same bytes again, whole or not at all, and can be replayed."""
 
 import dataclasses
+import errno
 
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from transformers import GPT2LMHeadModel
 
 from attribution import training
@@ -161,6 +163,19 @@ def test_a_training_that_dies_leaves_nothing_behind(tmp_path, monkeypatch, momen
         train(toy_corpus(), old, TOY, progress)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert (old / "config.json").read_text() == "older"
+
+
+def test_a_full_disk_is_named_as_such_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    """The weights library has an error of its own for it; callers look for the usual one."""
+
+    def full(*_args, **_kwargs):
+        raise SafetensorError("Error while serializing: No space left on device (os error 28)")
+
+    monkeypatch.setattr(training, "save_file", full)
+    with pytest.raises(OSError, match="No space left") as refused:
+        train(toy_corpus(), tmp_path / "model", TOY)
+    assert refused.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_training_leaves_the_callers_random_state_and_threads_alone(tmp_path):
