@@ -267,14 +267,11 @@ def _working(statement: Statement) -> Table:
     balances = any(line.balance_units is not None for line in lines)
     rows = []
     for line in lines:
-        cells = [
-            Cell(line.label, tone="muted") if line.detail else Cell(line.label),
-            Cell(line.working, tone="muted"),
-            amount(line.amount_units, currency, tone="muted" if line.detail else ""),
-        ]
+        tone = "muted" if line.detail else ""
+        cells = [Cell(line.label, tone=tone), Cell(line.working, tone="muted")]
+        cells.append(_known_amount(line.amount_units, currency, tone))
         if balances:
-            known = line.balance_units is not None
-            cells.append(amount(line.balance_units or 0, currency) if known else Cell(""))
+            cells.append(_known_amount(line.balance_units, currency, ""))
         rows.append(Row(tuple(cells)))
     columns = [
         Column("Step", width="44mm"),
@@ -284,3 +281,7 @@ def _working(statement: Statement) -> Table:
     if balances:
         columns.append(Column("Balance", "right"))
     return Table(tuple(columns), tuple(rows), small=balances)
+
+
+def _known_amount(units: int | None, currency: str, tone: str) -> Cell:
+    return Cell("") if units is None else amount(units, currency, tone=tone)

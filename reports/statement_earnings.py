@@ -40,7 +40,7 @@ def working_of(lines: Iterable[EarningLine]) -> tuple[WorkingLine, ...]:
             )
     if absent:
         working.append(
-            WorkingLine("Not in this agreement", ", ".join(absent), 0, None, detail=True)
+            WorkingLine("Not in this agreement", ", ".join(absent), None, None, detail=True)
         )
     return tuple(working)
 

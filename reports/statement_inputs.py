@@ -170,12 +170,13 @@ class WorkingLine:
     """One step of the calculation: label, the formula with its numbers, and the result.
 
     `balance_units` is the running balance after the step, where one is kept; a
-    line with `detail` is a part of the step above it and is not added again.
+    line with `detail` is a part of the step above it and is not added again; a
+    line without an amount is a remark.
     """
 
     label: str
     working: str
-    amount_units: int
+    amount_units: int | None
     balance_units: int | None = None
     detail: bool = False
 

@@ -32,7 +32,7 @@ def works_table(statement: Statement, lines: Sequence[WorkLine]) -> Table:
     currency = statement.inputs.header.currency
     rows = [_work_row(line, currency) for line in lines]
     total = sum(line.amount_units for line in lines)
-    label = Cell(f"Total, {count(len(lines))} lines")
+    label = Cell("Total, 1 line" if len(lines) == 1 else f"Total, {count(len(lines))} lines")
     rows.append(Row((label, *[EMPTY] * 5, amount(total, currency)), "total"))
     columns = (
         Column("Work", "left", "1fr"),
@@ -60,7 +60,7 @@ def _work_row(line: WorkLine, currency: str) -> Row:
             Cell(line.activity_period.replace("..", f" {DASH} "), sub=_breakable(_joined(used))),
             Cell(count(line.population_outputs), sub=sampled),
             Cell(percent(line.share_ppt), sub=interval(line.low_ppt, line.high_ppt)),
-            Cell(pool.text, sub=_joined([line.pool_id, line.rate])),
+            Cell(pool.text, pool.minor, _joined([line.pool_id, line.rate])),
             Cell(_split_text(line)),
             amount(line.amount_units, currency),
         )
