@@ -26,6 +26,15 @@ _MONTHS = 12
 
 
 @dataclass(frozen=True, slots=True)
+class Reserved:
+    """What line 7 came to, and the tranches held afterwards."""
+
+    tranches: tuple[ReserveTranche, ...]
+    taken_units: int
+    released_units: int
+
+
+@dataclass(frozen=True, slots=True)
 class Adjusted:
     """What line 11 came to."""
 
@@ -80,12 +89,8 @@ def add_reserve(
     terms: Sequence[TermRoyalty],
     held: Sequence[ReserveTranche],
     period: Period,
-) -> tuple[tuple[ReserveTranche, ...], int, int]:
-    """Write line 7: release what is due, take this period's reserve.
-
-    Returns:
-        The tranches held afterwards, what was taken and what was released.
-    """
+) -> Reserved:
+    """Write line 7: release what is due, take this period's reserve."""
     due = [tranche for tranche in held if tranche.release_in <= period]
     kept = [tranche for tranche in held if tranche.release_in > period]
     lines = [
@@ -116,7 +121,7 @@ def add_reserve(
     after_units = sum(tranche.units for tranche in kept)
     before_units = sum(tranche.units for tranche in held)
     assert after_units == before_units + taken_units - released_units, (after_units, before_units)
-    return tuple(sorted(kept)), taken_units, released_units
+    return Reserved(tuple(sorted(kept)), taken_units, released_units)
 
 
 def add_guarantee(sheet: Sheet, agreement: Agreement, period: Period, earned_units: int) -> int:

@@ -30,6 +30,10 @@ from contracts.agreement import Agreement
 from contracts.balances import Adjustment, Balances, Hold
 from contracts.earning_lines import EarningLine, Sheet
 from contracts.earning_steps import (
+    Adjusted,
+    Paid,
+    Reserved,
+    Taxes,
     add_disputes_and_adjustments,
     add_guarantee,
     add_payment,
@@ -40,6 +44,7 @@ from contracts.earning_steps import (
 )
 from contracts.fx import FxTable
 from contracts.period import Period
+from contracts.recoupment import Recoupment
 from contracts.term_royalty import PoolAmount, TermRoyalty, term_royalty
 from contracts.usage import Usage
 
@@ -95,7 +100,7 @@ class Earnings:
         held_units: held in disputes.
         indirect_tax_units: added.
         withheld_units: withheld.
-        net_units: what lines 2 to 13 add up to, or zero if that is negative.
+        net_units: what lines 2 to 13 add up to; never negative.
         payment_currency: the currency of payment.
         payable_units: paid out, in the payment currency.
         carried_forward_units: kept for the next period, in the payment currency.
@@ -149,32 +154,10 @@ def compute_earnings(
     """
     inputs = inputs or EarningInputs()
     terms = _terms_of_period(agreement, period, inputs)
-    payment_on = inputs.payment_on or period.end
     sheet = Sheet(agreement.currency)
     add_terms(sheet, terms)
     royalty_units = sheet.balance_units
-    tranches, taken_units, released_units = add_reserve(
-        sheet, terms, inputs.opening.reserves, period
-    )
-    year_units = _year_earned(agreement, period, inputs, royalty_units)
-    guarantee_units = add_guarantee(sheet, agreement, period, year_units)
-    recouped, collateral = add_recoupment(sheet, agreement, inputs.opening, inputs.collateral)
-    adjusted = add_disputes_and_adjustments(sheet, inputs.opening, inputs.adjustments, inputs.holds)
-    taxes = add_taxes(sheet, agreement, payment_on)
-    net_units = max(sheet.balance_units, 0)
-    paid = add_payment(
-        sheet, agreement, inputs.opening.carried_forward_units, inputs.fx, payment_on
-    )
-    closing = replace(
-        inputs.opening,
-        unrecouped_units=recouped.unrecouped_units,
-        reserves=tranches,
-        counters=_counters(inputs.opening, terms),
-        year_earned_units=year_units,
-        debit_units=adjusted.debit_units,
-        held_units=adjusted.held_after_units,
-        carried_forward_units=paid.carried_forward_units,
-    )
+    done = _settle(sheet, agreement, period, inputs, terms)
     return Earnings(
         agreement.agreement_id,
         agreement.version,
@@ -185,21 +168,82 @@ def compute_earnings(
         sheet.finished(),
         terms,
         royalty_units,
-        taken_units,
-        released_units,
-        guarantee_units,
-        recouped.recouped_units,
-        collateral,
-        adjusted.adjustment_units,
-        adjusted.held_units,
-        taxes.indirect_units,
-        taxes.withheld_units,
-        net_units,
+        done.reserve.taken_units,
+        done.reserve.released_units,
+        done.guarantee_units,
+        done.recouped.recouped_units,
+        done.collateral,
+        done.adjusted.adjustment_units,
+        done.adjusted.held_units,
+        done.taxes.indirect_units,
+        done.taxes.withheld_units,
+        done.net_units,
         agreement.payment_currency,
-        paid.payable_units,
-        paid.carried_forward_units,
+        done.paid.payable_units,
+        done.paid.carried_forward_units,
         inputs.opening,
-        closing,
+        _closing(inputs.opening, terms, done),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What the steps after the terms came to."""
+
+    reserve: Reserved
+    year_units: int
+    guarantee_units: int
+    recouped: Recoupment
+    collateral: Mapping[str, int]
+    adjusted: Adjusted
+    taxes: Taxes
+    net_units: int
+    paid: Paid
+
+
+def _settle(
+    sheet: Sheet,
+    agreement: Agreement,
+    period: Period,
+    inputs: EarningInputs,
+    terms: Sequence[TermRoyalty],
+) -> _Settled:
+    """Write lines 7 to 15, in their order."""
+    payment_on = inputs.payment_on or period.end
+    year_units = _year_earned(agreement, period, inputs, sheet.balance_units)
+    reserve = add_reserve(sheet, terms, inputs.opening.reserves, period)
+    guarantee_units = add_guarantee(sheet, agreement, period, year_units)
+    recouped, collateral = add_recoupment(sheet, agreement, inputs.opening, inputs.collateral)
+    adjusted = add_disputes_and_adjustments(sheet, inputs.opening, inputs.adjustments, inputs.holds)
+    taxes = add_taxes(sheet, agreement, payment_on)
+    net_units = sheet.balance_units
+    assert net_units >= 0, (agreement.name, period, net_units)
+    forward_units = inputs.opening.carried_forward_units
+    paid = add_payment(sheet, agreement, forward_units, inputs.fx, payment_on)
+    return _Settled(
+        reserve,
+        year_units,
+        guarantee_units,
+        recouped,
+        collateral,
+        adjusted,
+        taxes,
+        net_units,
+        paid,
+    )
+
+
+def _closing(opening: Balances, terms: Sequence[TermRoyalty], done: _Settled) -> Balances:
+    """Return the balances after the period."""
+    return replace(
+        opening,
+        unrecouped_units=done.recouped.unrecouped_units,
+        reserves=done.reserve.tranches,
+        counters=_counters(opening, terms),
+        year_earned_units=done.year_units,
+        debit_units=done.adjusted.debit_units,
+        held_units=done.adjusted.held_after_units,
+        carried_forward_units=done.paid.carried_forward_units,
     )
 
 

@@ -181,7 +181,7 @@ def draw_deal(rng, number):
         "fee_percent": rng.choice([0, 0, 5, 12]),
         "fee_fixed": rng.choice([0, 0, 150]),
         "cap": cap,
-        "floor": rng.choice([0, 0, 0, rng.randint(1, 4_000)]),
+        "floor": rng.choice([0, 0, 0, rng.randint(1, 4_000)]),  # below every cap
         "reserve": rng.choice([None, (rng.randint(1, 30), [first, 100 - first])]),
         "guarantee": rng.choice([None, None, (rng.randint(1, 900_000), rng.random() < 0.5)]),
         "advances": {starts + 1: rng.randint(1, 400_000)} if rng.random() < 0.4 else {},
@@ -297,95 +297,80 @@ def run_contracts(agreement, deal, month, facts, balances):
     return compute_earnings(agreement, period, inputs)
 
 
-def play_year(seed, parties):
-    """Play a year both ways and compare every payment and balance."""
-    rng = random.Random(seed)
-    deals = [draw_deal(rng, number) for number in range(parties)]
-    for deal in deals:
-        deal["floor"] = min(
-            deal["floor"], deal["cap"] if deal["cap"] is not None else deal["floor"]
-        )
-    texts = {
-        "p": "format: byline-parties/1\nparties: ["
-        + ", ".join(f"{{party_id: {d['id']}}}" for d in deals)
-        + "]\n"
-    }
-    for deal in deals:
-        texts |= written(deal)
-    book = parse_agreements(texts)
-    balances = {deal["id"]: Balances() for deal in deals}
-    states = {
-        deal["id"]: {
-            "counter": 0,
-            "reserve": [],
-            "earned": 0,
-            "advance": 0,
-            "debit": 0,
-            "forward": 0,
-        }
-        for deal in deals
-    }
-    held = {}
-    payments = 0
-    for month in range(MONTHS):
-        day = FIRST.plus(month).start
-        pool, unexplained = rng.randint(0, parties * 60_000), rng.randint(0, parties * 4_000)
-        unexplained = min(pool, unexplained)
-        rows = []
-        for deal in deals:
-            standing = "licensed" if book.is_licensed(deal["id"], day) else "unlicensed"
+class Year:
+    """Twelve months of deals, settled both ways and compared after every step."""
+
+    def __init__(self, seed, parties):
+        self.seed, self.rng = seed, random.Random(seed)
+        self.deals = [draw_deal(self.rng, number) for number in range(parties)]
+        names = ", ".join(f"{{party_id: {deal['id']}}}" for deal in self.deals)
+        texts = {"p": f"format: byline-parties/1\nparties: [{names}]\n"}
+        for deal in self.deals:
+            texts |= written(deal)
+        self.book = parse_agreements(texts)
+        self.balances = {deal["id"]: Balances() for deal in self.deals}
+        empty = dict.fromkeys(("counter", "earned", "advance", "debit", "forward"), 0)
+        self.states = {deal["id"]: empty | {"reserve": []} for deal in self.deals}
+        self.held = {}
+
+    def play(self):
+        """Play all months; return how many payments were made."""
+        payments = 0
+        for month in range(MONTHS):
+            pool, paid = self.divide(month)
+            current = {a.agreement_id: a for a in self.book.to_settle(FIRST.plus(month))}
+            for deal in self.deals:
+                if deal["id"] in current:
+                    facts = {"pool": pool, "amount": paid.get(deal["id"], 0)}
+                    payments += self.settle(current[deal["id"]], deal, month, facts)
+        return payments
+
+    def divide(self, month):
+        """Divide the month's pool both ways."""
+        rng, day = self.rng, FIRST.plus(month).start
+        pool = rng.randint(0, len(self.deals) * 60_000)
+        unexplained = min(pool, rng.randint(0, len(self.deals) * 4_000))
+        rows = [("nobody", rng.randint(-5_000, 50_000), 0, "unmatched")]
+        for deal in self.deals:
+            standing = "licensed" if self.book.is_licensed(deal["id"], day) else "unlicensed"
             accrual = rng.randint(-20_000, 100_000)
             rows.append((deal["id"], accrual, rng.randint(0, 30_000), standing))
-        rows.append(("nobody", rng.randint(-5_000, 50_000), 0, "unmatched"))
         paid, named = clerk_apportion(pool, unexplained, rows)
-        ours = SIGNED_LINEAR.apportion(
-            pool,
-            [
-                Accrual(p, a, s, Standing(standing))
-                for p, a, s, standing in rng.sample(rows, len(rows))
-            ],
-            unexplained_units=unexplained,
-        )
-        assert ours.payable == paid, (seed, month)
-        assert {key: ours.destinations[key] for key in named} == named, (seed, month)
-        current = {
-            agreement.agreement_id: agreement for agreement in book.to_settle(FIRST.plus(month))
-        }
-        for deal in deals:
-            own = deal["id"]
-            if own not in current:
-                continue
-            facts = draw_facts(rng, month, held.pop(own, None))
-            facts |= {"pool": pool, "amount": paid.get(own, 0), "hold": 0}
-            if facts["amount"] and rng.random() < 0.1:
-                facts["hold"] = rng.randint(1, facts["amount"])
-                held[own] = (month, facts["hold"])
-            advance = deal["advances"].get(month, 0)
-            states[own]["advance"] += advance
-            balances[own] = replace(
-                balances[own], unrecouped_units=balances[own].unrecouped_units + advance
-            )
-            result = run_contracts(current[own], deal, month, facts, balances[own])
-            balances[own] = result.closing
-            state, seen = states[own], (seed, month, own)
-            assert result.payable_units == clerk_month(deal, state, month, facts), seen
-            payments += bool(result.payable_units)
-            closing = result.closing
-            assert closing.unrecouped_units == state["advance"], seen
-            assert closing.reserve_units == sum(units for _, units in state["reserve"]), seen
-            assert closing.debit_units == state["debit"], seen
-            assert closing.carried_forward_units == state["forward"], seen
-    return payments
+        accruals = [Accrual(*row[:3], Standing(row[3])) for row in rng.sample(rows, len(rows))]
+        ours = SIGNED_LINEAR.apportion(pool, accruals, unexplained_units=unexplained)
+        assert ours.payable == paid, (self.seed, month)
+        assert {key: ours.destinations[key] for key in named} == named, (self.seed, month)
+        return pool, paid
+
+    def settle(self, agreement, deal, month, facts):
+        """Settle one deal both ways; return whether it was paid."""
+        own, rng = deal["id"], self.rng
+        facts |= draw_facts(rng, month, self.held.pop(own, None)) | {"hold": 0}
+        if facts["amount"] and rng.random() < 0.1:
+            facts["hold"] = rng.randint(1, facts["amount"])
+            self.held[own] = (month, facts["hold"])
+        state, before = self.states[own], self.balances[own]
+        state["advance"] += deal["advances"].get(month, 0)
+        before = replace(before, unrecouped_units=state["advance"])
+        result = run_contracts(agreement, deal, month, facts, before)
+        after = self.balances[own] = result.closing
+        seen = (self.seed, month, own)
+        assert result.payable_units == clerk_month(deal, state, month, facts), seen
+        assert after.unrecouped_units == state["advance"], seen
+        assert after.reserve_units == sum(units for _, units in state["reserve"]), seen
+        assert after.debit_units == state["debit"], seen
+        assert after.carried_forward_units == state["forward"], seen
+        return bool(result.payable_units)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_year_of_settlements_equals_the_clerk(seed):
     """Forty deals, twelve months: every payment and every balance is the same."""
-    assert play_year(seed, 40) > 40
+    assert Year(seed, 40).play() > 40
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 110))
 def test_a_large_year_of_settlements_equals_the_clerk(seed):
     """Three hundred deals, twelve months, ten years of them."""
-    assert play_year(seed, 300) > 300
+    assert Year(seed, 300).play() > 300
