@@ -1,20 +1,70 @@
-"""Build the gradient index of a workspace as its settings say."""
+"""Build a gradient index from a workspace or from folders given one by one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from flows.settings import AttributionSettings
 from flows.workspace import Workspace
+
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class IndexSources:
+    """What an index is built from, and where to.
+
+    Args:
+        model: folder of the final model.
+        checkpoints: earlier weights of the same training stage, oldest first.
+        corpus: the training documents.
+        decoys: documents never trained on, or None.
+        out: the index folder.
+    """
+
+    model: Path
+    checkpoints: tuple[Path, ...]
+    corpus: Path
+    decoys: Path | None
+    out: Path
+
+
+def workspace_sources(workspace: Workspace) -> IndexSources:
+    """Name what a workspace's index is built from.
+
+    Raises:
+        WorkspaceError: there is no corpus.
+    """
+    corpus = workspace.require(
+        workspace.corpus, "whoever delivers the corpus (`byline demo` harvests one)"
+    )
+    return IndexSources(
+        workspace.model,
+        tuple(sorted((workspace.model / "checkpoints").glob("step-*"))),
+        corpus,
+        workspace.decoys if workspace.decoys.exists() else None,
+        workspace.index,
+    )
 
 
 def build_workspace_index(
-    workspace: Workspace, on_progress: Callable[[str, int, int], None] | None = None
+    workspace: Workspace, on_progress: OnProgress | None = None
 ) -> dict[str, Any]:
-    """Build the index, or finish one that was begun, or return the one that is there.
+    """Build a workspace's index as its settings say; see `build_index_at`."""
+    return build_index_at(workspace.settings.attribution, workspace_sources(workspace), on_progress)
+
+
+def build_index_at(
+    wanted: AttributionSettings, sources: IndexSources, on_progress: OnProgress | None = None
+) -> dict[str, Any]:
+    """Build an index, or finish one that was begun, or return the one that is there.
 
     Args:
-        workspace: whose corpus, model and settings.
+        wanted: projection, size and damping.
+        sources: what from, and where to.
         on_progress: told (part, done, all).
 
     Returns:
@@ -26,15 +76,13 @@ def build_workspace_index(
     # Torch comes with it, and only a build needs it.
     from attribution.index import IndexConfig, build_index  # noqa: PLC0415
 
-    workspace.require(workspace.corpus, "whoever delivers the corpus (`byline demo` harvests one)")
-    wanted = workspace.settings.attribution
     manifest = build_index(
         IndexConfig(
-            model_dir=workspace.model,
-            corpus=workspace.corpus,
-            out=workspace.index,
-            checkpoints=tuple(sorted((workspace.model / "checkpoints").glob("step-*"))),
-            decoys=workspace.decoys if workspace.decoys.exists() else None,
+            model_dir=sources.model,
+            corpus=sources.corpus,
+            out=sources.out,
+            checkpoints=sources.checkpoints,
+            decoys=sources.decoys,
             bytes_per_document=wanted.bytes_per_document or None,
             dtype=wanted.dtype,
             projection=wanted.projection,

@@ -16,7 +16,7 @@ from types import FrameType
 import click
 
 from flows.commands import COMMANDS
-from flows.failures import STOPPED, explain
+from flows.failures import explain
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -48,8 +48,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except click.Abort:
-        click.echo("byline: stopped", err=True)
-        return STOPPED
+        # Click's word for Ctrl-C.
+        told = explain(KeyboardInterrupt())
+        assert told is not None
+        click.echo(f"byline: {told[0]}", err=True)
+        return told[1]
     except BaseException as error:
         told = explain(error)
         if told is None or os.environ.get("BYLINE_TRACEBACK"):

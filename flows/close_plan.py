@@ -17,10 +17,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from contracts.accrual import Accrual, Standing
 from contracts.agreement import Agreement, AgreementBook
-from contracts.apportionment import RULES, Apportionment
+from contracts.apportionment import NOISE_Z, RULES, Apportionment
 from contracts.balances import Balances
 from contracts.earnings import EarningInputs, Earnings, compute_group
 from contracts.period import Period
@@ -175,7 +176,15 @@ def _accrual(claim: Claim, agreements: Sequence[Agreement], works_of: Mapping[st
         usage=works_of.get(claim.creator_id, 0),
         fixed=max((a.fixed_weight for a in own), default=0),
         reliability=clause,
+        noise_z=_noise_z(own),
     )
+
+
+def _noise_z(agreements: Sequence[Agreement]) -> Fraction | None:
+    """Give a creator's noise floor; among several agreements the widest holds."""
+    if not agreements:
+        return NOISE_Z
+    return max((a.noise_z for a in agreements if a.noise_z is not None), default=None)
 
 
 def _by_agreement(accruals: PeriodAccruals, divided: Apportionment) -> dict[str, int]:

@@ -1,33 +1,60 @@
-"""HMAC-SHA256 of many short messages under one key, as fast as Python can.
-
-HMAC(K, m) = SHA256((K xor opad) || SHA256((K xor ipad) || m)), RFC 2104. The two padded keys are
-hashed once and their states copied for every message, which is three times as fast as calling
-`hmac.digest` ten million times. The result is the same; a test compares them.
-"""
+"""Prove the draw of one output from a night's files."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from datetime import date as Date  # noqa: N812 - `date` is the argument's name everywhere
 
-_BLOCK_BYTES = 64
+import polars as pl
+
+from flows.artefacts import read_manifest
+from flows.errors import NightError
+from flows.ingest_schema import OUTPUTS_FORMAT
+from flows.night import Night
+from flows.sampling import (
+    SAMPLE_FORMAT,
+    Draw,
+    check_draw,
+    inclusion_ppt,
+    night_seed,
+    stratum_name,
+    stratum_of,
+)
+from flows.workspace import Workspace
 
 
-def keyed_digests(key: bytes, messages: Iterable[str]) -> bytes:
-    """Give HMAC-SHA256(key, message) of every message, 32 bytes each, joined.
+def find_draw(workspace: Workspace, date: Date, event_id: str) -> Draw:
+    """Repeat the draw of one output and check the night's seed on the way.
 
     Args:
-        key: at most 64 bytes.
-        messages: taken in UTF-8.
+        workspace: whose files.
+        date: the night.
+        event_id: the output.
+
+    Returns:
+        The draw, with everything needed to repeat it by hand.
+
+    Raises:
+        NightError: the night has no such output, or it was not payable, or the seed is not the
+            one that the checkpoint and the batch give.
     """
-    assert len(key) <= _BLOCK_BYTES, f"a key of {len(key)} bytes would have to be hashed first"
-    block = key.ljust(_BLOCK_BYTES, b"\0")
-    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block)).copy
-    outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block)).copy
-    digests = []
-    for message in messages:
-        first, second = inner(), outer()
-        first.update(message.encode())
-        second.update(first.digest())
-        digests.append(second.digest())
-    return b"".join(digests)
+    night = Night(workspace, date, ())
+    outputs = read_manifest(night.manifest("outputs"), OUTPUTS_FORMAT, step="`byline ingest`")
+    manifest = read_manifest(night.manifest("sample"), SAMPLE_FORMAT, step="`byline nightly`")
+    seed = night_seed(manifest["previous_root"], outputs["batch_root"], date)
+    if seed != manifest["seed"]:
+        raise NightError(
+            f"the sample of {date} was drawn with seed {manifest['seed']}, but its checkpoint "
+            f"{manifest['previous_root']} and batch {outputs['batch_root']} give {seed}; do not "
+            f"trust this sample"
+        )
+    rows = pl.scan_parquet(night.outputs).filter(pl.col("event_id") == event_id).collect()
+    if not rows.height:
+        raise NightError(f"the night of {date} has no output {event_id!r}; look in its quarantine")
+    row = rows.row(0, named=True)
+    if not row["payable"]:
+        raise NightError(
+            f"output {event_id} was not payable ({row['exclusion_reason']}), so it was not drawn"
+        )
+    columns = manifest["strata_columns"]
+    stratum = stratum_of(manifest, stratum_name(columns, [row[name] for name in columns]))
+    return check_draw(event_id, seed_hex=seed, pi_ppt=inclusion_ppt(row["value_units"], stratum))

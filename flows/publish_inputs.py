@@ -227,8 +227,8 @@ class _Gathering:
             code = self.currency.partition("/")[0]
             if claim.standing is Standing.UNLICENSED:
                 yield (
-                    f"{claim.creator_id} has no agreement on this pool. {code} {amount} of it stand "
-                    f"in the account {chart.UNLICENSED} and were not given to anybody else."
+                    f"{claim.creator_id} has no agreement on this pool. {code} {amount} of it "
+                    f"stand in the account {chart.UNLICENSED} and were not given to anybody else."
                 )
             elif portion.destination == "below_noise":
                 yield (

@@ -1,8 +1,29 @@
 """The commands, one file each: arguments in, one call into a room, one result out."""
 
+from flows.commands.audit import audit, statement
+from flows.commands.close import close, report
+from flows.commands.database import db
 from flows.commands.demo import demo
+from flows.commands.index import attribute, index, trace
 from flows.commands.init import init
 from flows.commands.nightly import ingest, nightly
+from flows.commands.quarantine import quarantine, sample
 from flows.commands.worker import worker
 
-COMMANDS = [demo, init, ingest, nightly, worker]
+COMMANDS = [
+    attribute,
+    audit,
+    close,
+    db,
+    demo,
+    index,
+    ingest,
+    init,
+    nightly,
+    quarantine,
+    report,
+    sample,
+    statement,
+    trace,
+    worker,
+]

@@ -21,7 +21,7 @@ from flows.commands.options import emit, engine_option, json_option
 @click.option("--ledger-url", default="", help="Database of the books; empty for SQLite there.")
 @engine_option
 @json_option
-def demo(folder: Path, ledger_url: str, engine: str | None, as_json: bool) -> None:  # noqa: FBT001 - click passes flags
+def demo(folder: Path, ledger_url: str, engine: str | None, as_json: bool) -> None:  # noqa: FBT001
     """Settle a whole month here: real text, a real model, signed books, checked statements."""
     from flows.demo.demo import run_demo  # noqa: PLC0415 - torch, and only this command
     from flows.demo.screen import result_lines  # noqa: PLC0415

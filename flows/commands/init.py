@@ -14,7 +14,7 @@ from flows.commands.options import emit, json_option, workspace_option
 @click.option("--ledger-url", default="", help="Database of the books; empty for SQLite here.")
 @click.option("--origin", default="byline.example/ledger", help="Name of the log in checkpoints.")
 @json_option
-def init(folder: Path, ledger_url: str, origin: str, as_json: bool) -> None:  # noqa: FBT001 - click passes flags
+def init(folder: Path, ledger_url: str, origin: str, as_json: bool) -> None:  # noqa: FBT001
     """Make a workspace: settings with every key, signing and HMAC keys, empty books."""
     from flows.setup import make_workspace  # noqa: PLC0415 - opens the database
 

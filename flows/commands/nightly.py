@@ -23,7 +23,7 @@ from flows.commands.options import (
 @date_option
 @log_option
 @json_option
-def ingest(folder: Path, date: Date, logs: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001 - click passes flags
+def ingest(folder: Path, date: Date, logs: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
     """Read one night's logs: canonical outputs, each payable or not, and a quarantine."""
     from flows.engine import run_step  # noqa: PLC0415 - heavy, and only when run
     from flows.locks import hold  # noqa: PLC0415
@@ -51,7 +51,7 @@ def nightly(
     logs: tuple[Path, ...],
     engine: str | None,
     approved_by: str | None,
-    as_json: bool,  # noqa: FBT001 - click passes flags
+    as_json: bool,  # noqa: FBT001
 ) -> None:
     """Settle one night: from its logs to balanced entries under a signed checkpoint."""
     from flows.engine import run_night  # noqa: PLC0415 - heavy, and only when run

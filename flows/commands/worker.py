@@ -19,7 +19,7 @@ from flows.commands.options import emit, json_option, open_workspace, workspace_
     help="How much the worker writes to stderr.",
 )
 @json_option
-def worker(folder: Path, name: str, log_level: str, as_json: bool) -> None:  # noqa: FBT001 - click passes flags
+def worker(folder: Path, name: str, log_level: str, as_json: bool) -> None:  # noqa: FBT001
     """Run one worker: measure shards of the sample until stopped."""
     from flows.worker import run_worker  # noqa: PLC0415 - Celery is slow to import
 

@@ -1,4 +1,4 @@
-"""What the demo shows at its end: creators, trial balance, where the files lie, what to try next."""
+"""What the demo shows at its end: creators, trial balance, files, and what to try next."""
 
 from __future__ import annotations
 

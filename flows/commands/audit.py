@@ -1,0 +1,94 @@
+"""`byline audit pack|verify` and `byline statement verify`: what an outsider runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from flows.commands.options import (
+    emit,
+    json_option,
+    open_workspace,
+    period_option,
+    workspace_option,
+)
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group("audit")
+def audit() -> None:
+    """Hand out and check audit packs."""
+
+
+@audit.command("pack")
+@workspace_option
+@period_option
+@json_option
+def pack(folder: Path, period: str, as_json: bool) -> None:  # noqa: FBT001
+    """Write the audit pack of a closed period: book, evidence, statements, verifier."""
+    from flows.progress import Reporter  # noqa: PLC0415
+    from flows.publish import publish_period  # noqa: PLC0415 - heavy, and only when run
+
+    published = publish_period(open_workspace(folder), period, reporter=Reporter())
+    emit({"audit_pack": str(published.pack)}, [str(published.pack)], as_json=as_json)
+
+
+@audit.command("verify")
+@click.argument("pack_file", metavar="PACK", type=FILE)
+@click.option("--key", required=True, help="The log's public key: a file, or its text.")
+@click.option(
+    "--against", multiple=True, type=FILE, help="A checkpoint you hold; may be given again."
+)
+@json_option
+def verify(pack_file: Path, key: str, against: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
+    """Recompute a pack without database or network and name the first thing that differs."""
+    from ledger.audit import run_verify  # noqa: PLC0415 - only here
+
+    report = run_verify(pack_file, key, against)
+    emit(report.as_json(), report.lines(), as_json=as_json)
+    if not report.ok:
+        raise click.exceptions.Exit(1)
+
+
+@click.group("statement")
+def statement() -> None:
+    """Check what a creator was sent."""
+
+
+@statement.command("verify")
+@click.argument("file", type=FILE)
+@click.option("--key", required=True, help="The log's public key: a file, or its text.")
+@click.option("--checkpoint", type=FILE, help="A checkpoint you hold.")
+@json_option
+def verify_statement(file: Path, key: str, checkpoint: Path | None, as_json: bool) -> None:  # noqa: FBT001
+    """Prove a statement's JSON: its sums, and every entry it cites, under a signed root."""
+    from contracts.money import format_units  # noqa: PLC0415
+    from ledger.checkpoint import read_verifiers  # noqa: PLC0415
+    from reports.statement_proof import verify_statement_file  # noqa: PLC0415
+
+    checked = verify_statement_file(
+        file.read_bytes(),
+        read_verifiers(key),
+        held=checkpoint.read_text(encoding="utf-8") if checkpoint else None,
+        name=file.name,
+    )
+    found = checked.statement
+    currency = found.inputs.header.currency
+    emit(
+        {
+            "ok": True,
+            "statement": found.number,
+            "payable_units": found.payable_units,
+            "entries": checked.entries,
+            "checkpoint": {"size": checked.checkpoint.size, "root": checked.checkpoint.root_hex},
+            "compared_with_held": checked.compared_with_held,
+        },
+        [
+            f"statement {found.number}: {checked.entries} entries proved, payable "
+             f"{format_units(found.payable_units, currency)} {currency.partition('/')[0]}",
+            f"checkpoint of {checked.checkpoint.size} leaves, root {checked.checkpoint.root_hex}",
+        ],
+        as_json=as_json,
+    )
