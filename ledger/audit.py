@@ -15,12 +15,14 @@ The steps are numbered here and in the code; a step is never skipped silently.
    10. The book continues every earlier checkpoint in the pack, and those the reader brought.
    11. The accounts and the trial balance follow from the entries.
    12. Every evidence file has a digest that an entry cites.
+   13. Every entry that a statement in the pack shows is that row of the book.
 
 (1) and (2) find damage and name its place, (3) proves who speaks, (4) to (8) that the book keeps
 its own rules, (9) that it is the book that was signed, (10) that it was not rewritten since the
-reader last looked, (11) the sums, and (12) that the numbers behind the entries are the ones
-published. What no step can find: a book rewritten as a whole, with a new signature, by the owner
-of the key, shown to a reader who brings no checkpoint of his own. Bring one.
+reader last looked, (11) the sums, (12) that the numbers behind the entries are the ones
+published, and (13) that creators were shown the same book. What no step can find: a book
+rewritten as a whole, with a new signature, by the owner of the key, shown to a reader who brings
+no checkpoint of his own. Bring one.
 
 Needs no database and no network. The checks of payloads are `ledger.audit_book`.
 """
@@ -32,7 +34,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from ledger.audit_book import Book
-from ledger.audit_checks import as_difference, check_evidence_files, compare_table, narrow
+from ledger.audit_checks import (
+    as_difference,
+    check_evidence_files,
+    check_statements,
+    compare_table,
+    narrow,
+)
 from ledger.audit_errors import AuditError, NoteError, VerificationError
 from ledger.audit_frame import OpenPack
 from ledger.audit_report import STEPS, VerifyReport
@@ -144,6 +152,8 @@ class _Verification:
             self._tables(book)
             self._begin(12)
             self._done(12, check_evidence_files(self.pack, book))
+            self._begin(13)
+            self._done(13, check_statements(self.pack))
             self.report.ok = True
 
     def _begin(self, step: int) -> None:

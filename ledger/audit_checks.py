@@ -1,10 +1,11 @@
-"""Single checks of a verification that stand on their own: tables, evidence, earlier checkpoints.
+"""Single checks of a verification: tables, evidence, statements, earlier checkpoints.
 
 `ledger.audit` calls them in its numbered steps.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 
@@ -13,13 +14,16 @@ from ledger.audit_errors import NoteError, VerificationError
 from ledger.audit_frame import OpenPack
 from ledger.audit_tables import (
     ACCOUNTS,
+    LEAF_HASHES,
     accounts_rows,
     first_row_difference,
     trial_balance_rows,
 )
 from ledger.checkpoint import Checkpoint
+from ledger.merkle import HASH_BYTES, leaf_hash
 
 EVIDENCE_PREFIX = "evidence/"
+STATEMENTS_PREFIX = "statements/"
 _HEX_DIGEST = re.compile(rb"[0-9a-f]{64}")
 
 
@@ -70,6 +74,45 @@ def check_evidence_files(pack: OpenPack, book: Book) -> str:
             waiting[name].hex(), "it is not the evidence that the book speaks of",
         )  # fmt: skip
     return f"{len(files)} files; {found} of {len(book.evidence)} cited digests are in the pack"
+
+
+def check_statements(pack: OpenPack) -> str:
+    """Check that each entry a statement shows is, byte for byte, that row of the book.
+
+    Statements are members statements/*.json with a `proof` as `ledger.proof` makes it. Their sums
+    are the business of the statement itself (`byline audit` of a statement checks them).
+
+    Returns:
+        What was counted, in words.
+
+    Raises:
+        VerificationError: a statement that is no JSON, or shows an entry that is not in the book.
+    """
+    files = [
+        name for name in pack.parts if name.startswith(STATEMENTS_PREFIX) and name.endswith(".json")
+    ]
+    cited = 0
+    for name in files:
+        try:
+            document = json.loads(pack.read(name))
+            proof = document.get("proof") or {"entries": []}
+            shown = [(int(item["ledger_seq"]), str(item["leaf"])) for item in proof["entries"]]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise VerificationError(
+                13, name, "", "a statement in JSON with its proof", repr(error), "it proves nothing"
+            ) from None
+        for seq, leaf in shown:
+            stored = (
+                pack.read_at(LEAF_HASHES, (seq - 1) * HASH_BYTES, HASH_BYTES) if seq > 0 else b""
+            )
+            actual = leaf_hash(leaf.encode("utf-8", "replace"))
+            if actual != stored:
+                raise VerificationError(
+                    13, name, f"entry {seq}", f"row {seq} of the book, hash {stored.hex()}",
+                    f"hash {actual.hex()}", "the statement shows what was not booked",
+                )  # fmt: skip
+        cited += len(shown)
+    return f"{len(files)} statements cite {cited} entries"
 
 
 class _Counter:

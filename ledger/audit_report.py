@@ -25,6 +25,7 @@ STEPS = (
     "the book continues every earlier checkpoint",
     "accounts and trial balance follow from the entries",
     "evidence files are the ones cited",
+    "statements show entries of this book",
 )
 
 

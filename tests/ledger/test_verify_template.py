@@ -64,7 +64,7 @@ def test_every_module_is_in_it_after_what_it_needs():
 
 
 def test_it_verifies_a_good_pack_and_says_so(tmp_path, verifier):
-    """Exit code 0, twelve numbered lines, and a word about the checkpoint that was not brought."""
+    """Exit code 0, a numbered line a step, and a word about the checkpoint that was not brought."""
     pack = tmp_path / "p.zip"
     make_pack(pack, LEAVES, earlier=[3])
     done = run(verifier, pack)
