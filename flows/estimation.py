@@ -184,16 +184,17 @@ def estimate(
         raise EstimationError(f"pool {pool.pool_id} of {name} is negative: {pool.units} units")
     sample_manifest = verify_data(sample, SAMPLE_FORMAT, step="the sampling step")
     _verify_influence(influence, gains)
+    table = pl.scan_parquet(influence)
     outputs = explain(
         pl.read_parquet(
             sample, columns=["event_id", "value_units", "pi_ppt", "weighted_value_units"]
         ),
         pl.read_parquet(gains),
-        influence,
+        table,
         gain_min=rule.gain_per_token_min_nanonats,
         total_ppm=rule.total_to_gross_min_ppm,
     )
-    moments = accumulate(influence, outputs, _full_splits(influence, ownership))
+    moments = accumulate(table, outputs, _full_splits(table, ownership))
     works, unexplained_units = work_rows(moments, pool.units)
     creators = creator_rows(moments, works, ownership.sizes)
     paths = (out_dir / f"{name}.works.parquet", out_dir / f"{name}.creators.parquet")
@@ -261,11 +262,12 @@ def _verify_influence(influence: Path, gains: Path) -> None:
         verify_file(path, recorded_sha256(manifest, named), step="the attribution step")
 
 
-def _full_splits(influence: Path, ownership: Ownership) -> dict[str, list[tuple[str, Fraction]]]:
+def _full_splits(
+    influence: pl.LazyFrame, ownership: Ownership
+) -> dict[str, list[tuple[str, Fraction]]]:
     """Give every trained work of the influence table owners whose shares add up to 1."""
     names = (
-        pl.scan_parquet(influence)
-        .filter(pl.col("kind") == "trained")
+        influence.filter(pl.col("kind") == "trained")
         .select(pl.col("group_id").unique())
         .collect(engine="streaming")["group_id"]
         .sort()

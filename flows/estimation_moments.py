@@ -22,7 +22,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import isqrt
-from pathlib import Path
 
 import polars as pl
 
@@ -88,7 +87,12 @@ class Moments:
 
 
 def explain(
-    sample: pl.DataFrame, gains: pl.DataFrame, influence: Path, *, gain_min: int, total_ppm: int
+    sample: pl.DataFrame,
+    gains: pl.DataFrame,
+    influence: pl.LazyFrame,
+    *,
+    gain_min: int,
+    total_ppm: int,
 ) -> Outputs:
     """Decide which outputs are explained and give each its factors.
 
@@ -109,8 +113,7 @@ def explain(
     trained = pl.col("kind") == "trained"
     nats = pl.col("influence_nanonats").cast(pl.Int128)
     totals = (
-        pl.scan_parquet(influence)
-        .filter(trained)
+        influence.filter(trained)
         .group_by("output_id")
         .agg(nats.sum().alias("total"), nats.abs().sum().alias("gross"), pl.len().alias("rows"))
         .collect(engine="streaming")
@@ -191,7 +194,7 @@ def _factors(rows: pl.DataFrame, x: int, gain_min: int, total_ppm: int) -> Outpu
 
 
 def accumulate(
-    influence: Path, outputs: Outputs, splits: Mapping[str, Sequence[tuple[str, Fraction]]]
+    influence: pl.LazyFrame, outputs: Outputs, splits: Mapping[str, Sequence[tuple[str, Fraction]]]
 ) -> Moments:
     """Add up the sums of every work, creator and decoy.
 
@@ -283,15 +286,15 @@ def _total(
         yield name, tuple(sums)
 
 
-def _pieces(influence: Path) -> Iterator[pl.DataFrame]:
+def _pieces(influence: pl.LazyFrame) -> Iterator[pl.DataFrame]:
     """Read the table in pieces of bounded size that end where an output ends."""
-    frame = pl.scan_parquet(influence).select("output_id", "group_id", "kind", "influence_nanonats")
+    frame = influence.select("output_id", "group_id", "kind", "influence_nanonats")
     held = frame.head(0).collect()
     for batch in frame.collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True):
         held = pl.concat([held, batch])
         if not held["output_id"].is_sorted():
             raise EstimationError(
-                f"{influence} is not sorted by output_id; run the attribution step again"
+                "the influence table is not sorted by output_id; run the attribution step again"
             )
         last = held["output_id"][-1] if held.height else None
         yield held.filter(pl.col("output_id") != last)

@@ -2,18 +2,22 @@
 
 The rules are asked in this order and the first that applies names the reason:
 
-    error         the call failed
-    test          marked as a test, or from a tenant listed as internal
+    error           the call failed
+    test            marked as a test, or from a tenant listed as internal
     redacted, tool_call        decided by the log format: there is no text to attribute
-    empty         the output has no text but white space
-    cache_hit     answered from a cache, unless the settings pay for those
-    self_dealing  the tenant is a payee, or acts for one
-    bot           more outputs in one minute by one user (or tenant without users) than allowed
-    duplicate     same tenant, prompt and output as an earlier output that is still payable
+    empty           the output has no text but white space
+    cache_hit       answered from a cache, unless the settings pay for those
+    self_dealing    the tenant is a payee, or acts for one
+    bot             more outputs in one minute by one user (or tenant without users) than allowed
+    duplicate       same tenant, prompt and output as an earlier output that is still payable
+    near_duplicate  same tenant, and the same letters as an earlier output, if they are many
+    name_prompting  one user names one creator in more prompts of the date than allowed
+    cap             beyond what one user or tenant may cause in a day; the earliest stay
 
 1. Nothing is deleted: an excluded output stays in its row with its reason and its value.
 2. payable + excluded = outputs, in count and in value; the manifest says both per reason.
 3. Decisions depend on the set of records only, not on their order or on how they were split.
+4. A granted appeal makes an output payable again, unless there is no text to attribute.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from typing import Any
 import polars as pl
 
 _BLANK = r"^\s*$"
+_NOT_LETTERS = r"[^\p{L}]+"
+_TEXTLESS = ("error", "redacted", "tool_call", "empty")
 KEY_COLUMNS = (
     "event_id",
     "tenant_hmac",
@@ -51,6 +57,12 @@ class FilterSettings:
         user_per_minute_max: outputs a user may cause in one clock minute.
         tenant_per_minute_max: the same for a tenant whose log names no users.
         drop_duplicates: whether exact repetitions are paid once only.
+        near_duplicate_letters_min: letters from which equal letters are a repetition; 0 = never.
+        names: names and titles (in lower case) to the creator they stand for.
+        name_prompts_max: prompts of one user in a day that may name one creator.
+        user_per_day_max: outputs one user may cause in a day; 0 = any number.
+        tenant_per_day_max: the same for a tenant.
+        appeals: event ids of exclusions that were appealed with success.
     """
 
     test_tenants: frozenset[str] = frozenset()
@@ -59,17 +71,46 @@ class FilterSettings:
     user_per_minute_max: int = 120
     tenant_per_minute_max: int = 1200
     drop_duplicates: bool = True
+    near_duplicate_letters_min: int = 60
+    names: Mapping[str, str] | None = None
+    name_prompts_max: int = 20
+    user_per_day_max: int = 0
+    tenant_per_day_max: int = 0
+    appeals: frozenset[str] = frozenset()
 
 
-def keys_of(outputs: pl.LazyFrame, *, rank: int = 0) -> pl.LazyFrame:
-    """Select what the filters look at; no text but whether it is blank.
+def keys_of(
+    outputs: pl.LazyFrame, settings: FilterSettings | None = None, *, rank: int = 0
+) -> pl.LazyFrame:
+    """Select what the filters look at: of the texts only what the rules ask for.
 
     Args:
         outputs: rows of the outputs table.
+        settings: the rules.
         rank: 0 for records already settled, 1 for later ones; earlier ones are never unpaid.
+
+    Returns:
+        The key columns, `blank`, `letters` (a hash of the output's letters, null if they are
+        few), `named` (creators the prompt names) and `rank`.
     """
+    settings = settings or FilterSettings()
     blank = pl.col("output_text").fill_null("").str.contains(_BLANK)
-    return outputs.select(*KEY_COLUMNS, blank.alias("blank"), pl.lit(rank).alias("rank"))
+    letters = pl.col("output_text").str.to_lowercase().str.replace_all(_NOT_LETTERS, "")
+    many = letters.str.len_chars() >= max(1, settings.near_duplicate_letters_min)
+    near = (
+        pl.when(many).then(letters.hash()) if settings.near_duplicate_letters_min else pl.lit(None)
+    )
+    names = settings.names or {}
+    said = pl.col("prompt_text").fill_null("").str.to_lowercase().str.extract_many(sorted(names))
+    party = pl.element().replace_strict(dict(names), return_dtype=pl.String)
+    named = said.list.eval(party).list.unique() if names else pl.lit([], dtype=pl.List(pl.String))
+    return outputs.select(
+        *KEY_COLUMNS,
+        blank.alias("blank"),
+        near.cast(pl.UInt64).alias("letters"),
+        named.alias("named"),
+        pl.lit(rank).alias("rank"),
+    )
 
 
 def decide(keys: pl.DataFrame, settings: FilterSettings) -> pl.DataFrame:
@@ -101,7 +142,22 @@ def decide(keys: pl.DataFrame, settings: FilterSettings) -> pl.DataFrame:
     marked = keys.with_columns(reason.alias("reason"))
     marked = _mark_bursts(marked, settings)
     if settings.drop_duplicates:
-        marked = _mark_duplicates(marked)
+        exact = ("tenant_hmac", "prompt_sha256", "output_sha256")
+        marked = _mark_repetitions(marked, exact, "duplicate")
+    if settings.near_duplicate_letters_min:
+        marked = _mark_repetitions(marked, ("tenant_hmac", "letters"), "near_duplicate")
+    if settings.names:
+        marked = _mark_name_prompting(marked, settings.name_prompts_max)
+    users = marked["user_hmac"].is_not_null()
+    if settings.user_per_day_max:
+        by_user = ("tenant_hmac", "user_hmac")
+        marked = _mark_beyond(marked, settings.user_per_day_max, by_user, among=users)
+    if settings.tenant_per_day_max:
+        everybody = users | ~users
+        limit = settings.tenant_per_day_max
+        marked = _mark_beyond(marked, limit, ("tenant_hmac",), among=everybody)
+    won = pl.col("event_id").is_in(sorted(settings.appeals)) & ~pl.col("reason").is_in(_TEXTLESS)
+    marked = marked.with_columns(pl.when(~won).then(pl.col("reason")).alias("reason"))
     return marked.select("event_id", pl.col("reason").alias("exclusion_reason")).sort("event_id")
 
 
@@ -128,17 +184,47 @@ def _mark_bursts(marked: pl.DataFrame, settings: FilterSettings) -> pl.DataFrame
     return joined.with_columns(bot.then(pl.lit("bot")).otherwise(pl.col("reason")).alias("reason"))
 
 
-def _mark_duplicates(marked: pl.DataFrame) -> pl.DataFrame:
+def _mark_repetitions(marked: pl.DataFrame, columns: tuple[str, ...], reason: str) -> pl.DataFrame:
     """Exclude repetitions of an output that is still payable; the earliest stays."""
     later = (
-        marked.filter(pl.col("reason").is_null() & pl.col("output_sha256").is_not_null())
+        marked.filter(pl.col("reason").is_null() & pl.col(columns[-1]).is_not_null())
         .sort("rank", "ts_utc", "event_id")
-        .filter(~pl.struct("tenant_hmac", "prompt_sha256", "output_sha256").is_first_distinct())
-        .select("event_id")
+        .filter(~pl.struct(columns).is_first_distinct())
     )
-    again = pl.col("event_id").is_in(later["event_id"].implode())
+    return _exclude(marked, later, reason)
+
+
+def _mark_name_prompting(marked: pl.DataFrame, limit: int) -> pl.DataFrame:
+    """Exclude the prompts of a user's day that name one creator more often than allowed."""
+    named = (
+        marked.filter(pl.col("reason").is_null())
+        .select("event_id", "tenant_hmac", "user_hmac", "ts_utc", "rank", "named")
+        .explode("named", empty_as_null=True)
+        .drop_nulls("named")
+        .sort("rank", "ts_utc", "event_id")
+    )
+    place = pl.int_range(pl.len()).over("tenant_hmac", "user_hmac", "named")
+    return _exclude(marked, named.filter(place >= limit), "name_prompting")
+
+
+def _mark_beyond(
+    marked: pl.DataFrame, limit: int, columns: tuple[str, ...], *, among: pl.Series
+) -> pl.DataFrame:
+    """Exclude what lies beyond a day's cap; the earliest stay."""
+    place = pl.int_range(pl.len()).over(columns)
+    beyond = (
+        marked.filter(among & marked["reason"].is_null())
+        .sort("rank", "ts_utc", "event_id")
+        .filter(place >= limit)
+    )
+    return _exclude(marked, beyond, "cap")
+
+
+def _exclude(marked: pl.DataFrame, found: pl.DataFrame, reason: str) -> pl.DataFrame:
+    """Give the outputs found the reason."""
+    inside = pl.col("event_id").is_in(found["event_id"].unique().implode())
     return marked.with_columns(
-        pl.when(again).then(pl.lit("duplicate")).otherwise(pl.col("reason")).alias("reason")
+        pl.when(inside).then(pl.lit(reason)).otherwise(pl.col("reason")).alias("reason")
     )
 
 

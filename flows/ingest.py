@@ -260,8 +260,12 @@ def _write_table(
     settled: pl.LazyFrame | None = None,
 ) -> dict[str, Any]:
     """Filter the rows and write them with their manifest."""
-    keys = keys_of(rows, rank=1).collect(engine="streaming")
-    known = keys_of(settled).collect(engine="streaming") if settled is not None else keys.clear()
+    keys = keys_of(rows, settings.filters, rank=1).collect(engine="streaming")
+    known = (
+        keys_of(settled, settings.filters).collect(engine="streaming")
+        if settled is not None
+        else keys.clear()
+    )
     decisions = decide(pl.concat([known, keys]), settings.filters)
     reason = pl.col("exclusion_reason")
     final = (
@@ -337,5 +341,7 @@ def _plain(filters: FilterSettings) -> dict[str, Any]:
     """Give the filters' settings as JSON."""
     values = dict(vars(filters))
     values["test_tenants"] = sorted(filters.test_tenants)
+    values["appeals"] = sorted(filters.appeals)
+    values["names"] = dict(sorted((filters.names or {}).items()))
     values["self_dealing"] = dict(sorted((filters.self_dealing or {}).items()))
     return values

@@ -45,8 +45,8 @@ from flows.artefacts import (
     write_parquet,
 )
 from flows.data_errors import SampleError
-from flows.draws import keyed_digests
 from flows.ingest_schema import OUTPUTS_FORMAT
+from flows.keyed_digests import keyed_digests
 
 SAMPLE_FORMAT = "byline-sample/1"
 PPT = 10**12
@@ -187,7 +187,7 @@ def draw_sample(
         raise SampleError(f"{outputs} has no column {unknown[0]!r} to stratify by; use others")
     population = _population(outputs, strata)
     designs = design(population, target_size, allocation=allocation, spreads_ppm=spreads_ppm or {})
-    rows = _drawn_rows(population, designs, bytes.fromhex(seed_hex))
+    rows = drawn_rows(population, designs, bytes.fromhex(seed_hex))
     frame = _with_texts(rows, outputs)
     digest = write_parquet(out, frame)
     return write_manifest(
@@ -319,10 +319,19 @@ def _population(outputs: Path, strata: Sequence[str]) -> pl.LazyFrame:
     )
 
 
-def _drawn_rows(
+def drawn_rows(
     population: pl.LazyFrame, designs: Mapping[str, Stratum], seed: bytes
 ) -> pl.DataFrame:
-    """Draw every record of the population; keep those that are in."""
+    """Draw every record of the population; keep those that are in.
+
+    Args:
+        population: event_id, stratum, value_units of the payable outputs.
+        designs: from `design`.
+        seed: the night's seed, 32 bytes.
+
+    Returns:
+        event_id, stratum, value_units, pi_ppt, draw_hex, weighted_value_units, by event_id.
+    """
     names = pl.DataFrame({"stratum": list(designs)}, schema={"stratum": pl.String})
     numbers = names.with_columns(
         pl.Series("cut", [s.certainty_min_units for s in designs.values()], dtype=pl.Int64),

@@ -126,7 +126,7 @@ def child(folder: Path, step: str, size: int) -> dict[str, float]:
         "--size",
         str(size),
     ]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path.cwd())  # noqa: S603
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path.cwd())
     values: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return values
 

@@ -19,7 +19,7 @@ def decisions(rows, settings=None):
     full = [
         base | {"event_id": f"e{i}", "output_sha256": f"o{i}"} | row for i, row in enumerate(rows)
     ]
-    keys = keys_of(pl.DataFrame(full, schema=OUTPUTS_SCHEMA).lazy()).collect()
+    keys = keys_of(pl.DataFrame(full, schema=OUTPUTS_SCHEMA).lazy(), settings).collect()
     decided = decide(keys, settings or FilterSettings())
     counts = exclusion_counts(keys, decided)
     assert counts["payable"]["outputs"] + sum(
@@ -94,3 +94,58 @@ def test_decisions_do_not_depend_on_the_order_of_rows():
     """The same set of records is judged the same however it was read."""
     rows = [{"event_id": f"x{i}", "output_sha256": f"o{i % 3}"} for i in range(9)]
     assert decisions(rows)[0] == decisions(rows[::-1])[0]
+
+
+LONG = "The tide comes in at six and goes out again before anybody has had breakfast on the pier."
+
+
+def test_a_long_output_with_the_same_letters_is_a_near_duplicate():
+    """Case, digits, punctuation and another prompt do not make it new; short answers may recur."""
+    rows = [
+        {"output_text": LONG},
+        {"output_text": LONG.upper() + " 2!", "prompt_sha256": "other"},
+        {"output_text": LONG, "tenant_hmac": "other"},
+        {"output_text": "Yes."},
+        {"output_text": "Yes!"},
+    ]
+    assert list(decisions(rows)[0].values()) == [None, "near_duplicate", None, None, None]
+    off = FilterSettings(near_duplicate_letters_min=0)
+    assert set(decisions(rows, off)[0].values()) == {None}
+
+
+def test_naming_one_creator_again_and_again_stops_being_paid():
+    """A user may ask for a creator by name, but not to make his fortune; others are untouched."""
+    names = {"anna": "party_1", "the sea book": "party_1", "ben": "party_2"}
+    settings = FilterSettings(names=names, name_prompts_max=2)
+    times = [NOON + timedelta(minutes=i) for i in range(6)]
+    prompts = [
+        "In the style of ANNA",
+        "like Anna",
+        "as in The Sea Book",
+        "Ben",
+        "anna and ben",
+        "me",
+    ]
+    rows = [{"prompt_text": p, "ts_utc": t} for p, t in zip(prompts, times, strict=True)]
+    rows.append({"prompt_text": "anna", "user_hmac": "other"})
+    reasons = list(decisions(rows, settings)[0].values())
+    assert reasons == [None, None, "name_prompting", None, "name_prompting", None, None]
+
+
+def test_caps_keep_the_earliest_of_the_day():
+    """Beyond the cap of a user or a tenant nothing more is paid that day."""
+    times = [NOON - timedelta(minutes=i) for i in range(4)]
+    rows = [{"user_hmac": "u", "ts_utc": t} for t in times]
+    user = FilterSettings(user_per_day_max=3)
+    assert list(decisions(rows, user)[0].values()) == ["cap", None, None, None]
+    tenant = FilterSettings(tenant_per_day_max=2)
+    rows[3]["user_hmac"] = None
+    assert list(decisions(rows, tenant)[0].values()) == ["cap", "cap", None, None]
+    assert set(decisions([r | {"user_hmac": None} for r in rows], user)[0].values()) == {None}
+
+
+def test_a_granted_appeal_pays_again_where_there_is_a_text():
+    """An exclusion can be overturned; a failed call still has nothing to attribute."""
+    settings = FilterSettings(appeals=frozenset({"e0", "e1"}))
+    rows = [{"cache_hit": True}, {"status": "error"}, {"cache_hit": True}]
+    assert list(decisions(rows, settings)[0].values()) == [None, "error", "cache_hit"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from flows.allocation import allocate, design_stratum
 from flows.artefacts import manifest_path
 from flows.data_errors import ArtefactAlteredError, SampleError
-from flows.draws import keyed_digests
+from flows.keyed_digests import keyed_digests
 from flows.sampling import (
     PPT,
     SAMPLE_SCHEMA,
