@@ -91,7 +91,8 @@ def check(url: str | Path) -> None:
             raw = connection.connection.driver_connection
             assert raw is not None
             cursor = raw.cursor()
-            faults = faults_of(cursor, parsed.get_backend_name()) or sweep(cursor)
+            dialect = parsed.get_backend_name()
+            faults = faults_of(cursor, dialect) or sweep(cursor, dialect)
             cursor.close()
     finally:
         engine.dispose()
@@ -117,11 +118,14 @@ def faults_of(cursor: Any, dialect: str) -> list[str]:
     return _postgresql_faults(cursor) + _half_made(cursor)
 
 
-def sweep(cursor: Any) -> list[str]:
+def sweep(cursor: Any, dialect: str) -> list[str]:
     """Look at every row for an unsealed entry, a stray posting or an unbalanced seal.
+
+    On SQLite also for what a raw client could store who switched CHECKs and foreign keys off.
 
     Args:
         cursor: an open cursor of the driver.
+        dialect: "sqlite" or "postgresql".
 
     Returns:
         One sentence a fault, the first ten of each kind.
@@ -130,6 +134,11 @@ def sweep(cursor: Any) -> list[str]:
     for sentence, sql in _SWEEPS.items():
         rows = cursor.execute(sql + " LIMIT 10").fetchall()
         faults += [sentence.format(*row) for row in rows]
+    if dialect == "sqlite":
+        rows = cursor.execute("PRAGMA integrity_check(10)").fetchall()
+        faults += [f"integrity check: {row[0]}" for row in rows if row[0] != "ok"]
+        rows = cursor.execute("PRAGMA foreign_key_check").fetchmany(10)
+        faults += [f"row {row[1]} of {row[0]} refers to a missing row of {row[2]}" for row in rows]
     return faults
 
 

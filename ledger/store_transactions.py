@@ -2,12 +2,12 @@
 
 1. Reading happens in one view: REPEATABLE READ on PostgreSQL, one read transaction on SQLite.
 2. A writing transaction that lost a race (PostgreSQL 40001, 40P01) is run again as a whole, a
-   bounded number of times; nothing else is retried.
+   bounded number of times; nothing else is retried. Losers queue up, so that they do not lose to
+   each other.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
@@ -18,6 +18,8 @@ from ledger.store_connect import WRITES, shown
 from ledger.store_errors import heals_by_retry, translated
 
 ATTEMPTS_MAX = 40
+# Any number nobody else uses: the losers of a race run one after the other.
+_QUEUE = 7276351895
 _ONE_VIEW: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 _T = TypeVar("_T")
 
@@ -59,17 +61,29 @@ class Transactions:
 
     def _write(self, work: Callable[[Connection], _T]) -> _T:
         with translated(self.url):
-            for attempt in range(1, ATTEMPTS_MAX + 1):
+            for attempt in range(1, ATTEMPTS_MAX):
                 try:
-                    with (
-                        self.engine.connect().execution_options(**{WRITES: True}) as connection,
-                        connection.begin(),
-                    ):
-                        return work(connection)
+                    return self._attempt(work, in_queue=attempt > 1)
                 except Exception as error:
-                    if attempt == ATTEMPTS_MAX or not heals_by_retry(error):
+                    if not heals_by_retry(error):
                         raise
                     self.retries += 1
-                    # Losers wait for different times, by thread, so that they do not meet again.
-                    time.sleep(0.001 * attempt * (1 + (time.monotonic_ns() >> 7) % 8))
-        raise AssertionError("unreachable: the last attempt returns or raises")
+            return self._attempt(work, in_queue=True)
+
+    def _attempt(self, work: Callable[[Connection], _T], *, in_queue: bool) -> _T:
+        """Run one writing transaction; who lost a race before waits in a queue of losers.
+
+        The queue is a lock of the session, taken before the transaction begins, so that its
+        view of the book is not older than the lock.
+        """
+        with self.engine.connect().execution_options(**{WRITES: True}) as connection:
+            if in_queue:
+                connection.exec_driver_sql(f"SELECT pg_advisory_lock({_QUEUE})")
+                connection.commit()
+            try:
+                with connection.begin():
+                    return work(connection)
+            finally:
+                if in_queue and not connection.invalidated:
+                    connection.exec_driver_sql(f"SELECT pg_advisory_unlock({_QUEUE})")
+                    connection.commit()
