@@ -115,7 +115,8 @@ def _used(sources: tuple[SourceFact, ...]) -> str:
     if not sources:
         return "No, none in the register"
     documents = sum(source.documents for source in sources)
-    return f"Yes, text: {count(len(sources))} sources, {count(documents)} documents"
+    number = "1 source" if len(sources) == 1 else f"{count(len(sources))} sources"
+    return f"Yes, text: {number}, {count(documents)} documents"
 
 
 def _licensed(facts: CorpusFacts) -> tuple[SourceFact, ...]:

@@ -20,7 +20,7 @@ TEXT_RANGES: Final = (
     (10**9, "less than 1 billion tokens"),
     (10**13, "1 billion to 10 trillion tokens"),
 )
-REGISTER: Final = "corpus register (catalogue.json, manifest.json)"
+REGISTER: Final = "corpus register"
 
 
 @dataclass(frozen=True)

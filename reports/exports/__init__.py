@@ -1,0 +1,1 @@
+"""The books and statements in the file forms of other houses' tools."""
