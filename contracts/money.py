@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from contracts.errors import MoneyError
 
@@ -42,13 +43,7 @@ class Currency:
         Raises:
             MoneyError: the text is not CODE/SCALE, or the scale is above 12.
         """
-        match = _CURRENCY.fullmatch(text)
-        if match is None or int(match[2]) > SCALE_MAX:
-            raise MoneyError(
-                f"currency must be written CODE/SCALE such as USD/6 with a scale from 0 to "
-                f"{SCALE_MAX}, got {text!r}; nothing was calculated"
-            )
-        return cls(match[1], int(match[2]))
+        return _parse_currency(text)
 
     @property
     def text(self) -> str:
@@ -62,6 +57,18 @@ class Currency:
 
     def __str__(self) -> str:
         return self.text
+
+
+@lru_cache(maxsize=256)
+def _parse_currency(text: str) -> Currency:
+    """Read a currency; the same few are read for every amount, so they are remembered."""
+    match = _CURRENCY.fullmatch(text)
+    if match is None or int(match[2]) > SCALE_MAX:
+        raise MoneyError(
+            f"currency must be written CODE/SCALE such as USD/6 with a scale from 0 to "
+            f"{SCALE_MAX}, got {text!r}; nothing was calculated"
+        )
+    return Currency(match[1], int(match[2]))
 
 
 def format_units(amount_units: int, currency: str) -> str:

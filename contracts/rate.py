@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 
 from contracts.errors import AgreementError
@@ -166,6 +167,7 @@ def parse_rate(text: str) -> Fraction:
     return rate / _PERCENT if match[2] else rate
 
 
+@lru_cache(maxsize=4096)
 def show_rate(rate: Fraction) -> str:
     """Write a rate as an exact decimal where it has one, and as a fraction where not.
 
