@@ -17,7 +17,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import polars as pl
+
 from contracts.split import split_by_weights
+from flows.data_errors import SampleError
 
 
 @dataclass(frozen=True)
@@ -139,3 +142,73 @@ def design_stratum(
     assert certain < size, (name, certain, size)
     assert not certain or values[certain] < least, (name, values[certain], least)
     return Stratum(name, outputs, units, size, certain, least, size - certain, rest)
+
+
+def design(
+    population: pl.LazyFrame,
+    target_size: int,
+    *,
+    allocation: str,
+    spreads_ppm: Mapping[str, int],
+) -> dict[str, Stratum]:
+    """Give every stratum its size, its certain records and the numbers of the others.
+
+    Args:
+        population: event_id, stratum, value_units of the payable outputs.
+        target_size: expected size of the whole sample.
+        allocation: "proportional" or "neyman".
+        spreads_ppm: spread per stratum for "neyman".
+
+    Returns:
+        The strata in the order of their names.
+
+    Raises:
+        SampleError: no payable output has a value, or the allocation's name is unknown.
+    """
+    valued = pl.col("value_units") > 0
+    facts = (
+        population.group_by("stratum")
+        .agg(
+            pl.len().alias("outputs"),
+            valued.sum().alias("valued"),
+            pl.col("value_units").cast(pl.Int128).sum().alias("units"),
+            pl.col("value_units").top_k(target_size + 1).alias("top"),
+        )
+        .sort("stratum")
+        .collect(engine="streaming")
+    )
+    if not facts.height or not any(facts["units"].to_list()):
+        raise SampleError(
+            "no payable output has a value, so there is no money to divide; "
+            "look at the exclusion counts in the outputs manifest"
+        )
+    names = facts["stratum"].to_list()
+    sizes = allocate(
+        target_size,
+        units=facts["units"].to_list(),
+        valued=facts["valued"].to_list(),
+        spreads_ppm=_spreads(names, allocation, spreads_ppm),
+    )
+    return {
+        name: design_stratum(
+            name, size, outputs=outputs, valued=valued_count, units=units, top_values=top
+        )
+        for name, size, outputs, valued_count, units, top in zip(
+            names,
+            sizes,
+            facts["outputs"].to_list(),
+            facts["valued"].to_list(),
+            facts["units"].to_list(),
+            facts["top"].to_list(),
+            strict=True,
+        )
+    }
+
+
+def _spreads(names: Sequence[str], allocation: str, given: Mapping[str, int]) -> list[int]:
+    """Give the factor beside value in the allocation, in ppm, for every stratum."""
+    if allocation == "proportional":
+        return [10**6] * len(names)
+    if allocation == "neyman":
+        return [max(1, given.get(name, 10**6)) for name in names]
+    raise SampleError(f"unknown allocation {allocation!r}; use 'proportional' or 'neyman'")

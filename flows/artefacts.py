@@ -226,6 +226,18 @@ def recorded_sha256(manifest: Mapping[str, Any], file_name: str) -> str:
     raise ArtefactFormatError(file_name, "a sha256 in its manifest", recorded)
 
 
+def cited_sha256(manifest: Mapping[str, Any], file_name: str) -> str:
+    """Give the digest by which later artefacts cite a data file.
+
+    It is the file's own, unless its texts were dropped since: then it is the one from before, so
+    that what was computed from the file still names the same input.
+
+    Raises:
+        ArtefactFormatError: the manifest does not describe that file.
+    """
+    return recorded_sha256(manifest.get("retention", manifest), file_name)
+
+
 def verify_data(data_path: Path, form: str, *, step: str = "an earlier step") -> dict[str, Any]:
     """Check a data file against the manifest beside it.
 

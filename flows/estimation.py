@@ -45,6 +45,7 @@ import polars as pl
 import contracts.catalogue
 from flows.artefacts import (
     canonical_json,
+    cited_sha256,
     read_manifest,
     recorded_sha256,
     sha256_bytes,
@@ -205,7 +206,7 @@ def estimate(
     inputs = {
         "influence": sha256_file(influence),
         "gains": sha256_file(gains),
-        "sample": sha256_file(sample),
+        "sample": cited_sha256(sample_manifest, sample.name),
         "ownership": ownership.digest(),
     }
     body = _summary(sample_manifest, outputs, moments)

@@ -36,10 +36,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from flows.allocation import Stratum, allocate, design_stratum
+from flows.allocation import Stratum, design
 from flows.artefacts import (
+    cited_sha256,
     manifest_path,
-    sha256_file,
     verify_data,
     write_manifest,
     write_parquet,
@@ -193,7 +193,10 @@ def draw_sample(
     return write_manifest(
         manifest_path(out),
         SAMPLE_FORMAT,
-        inputs={"outputs": sha256_file(outputs), "batch_root": str(manifest["batch_root"])},
+        inputs={
+            "outputs": cited_sha256(manifest, outputs.name),
+            "batch_root": str(manifest["batch_root"]),
+        },
         files={out.name: digest},
         body={
             "seed": seed_hex,
@@ -208,6 +211,7 @@ def draw_sample(
             "population": {
                 "outputs": sum(s.outputs for s in designs.values()),
                 "value_units": sum(s.value_units for s in designs.values()),
+                "effective_outputs": _effective_outputs(population),
             },
             "sampled": frame.height,
         },
@@ -232,74 +236,12 @@ def stratum_name(columns: Sequence[str], values: Sequence[object]) -> str:
     return "|".join(f"{c}={'' if v is None else v}" for c, v in pairs) or "all"
 
 
-def design(
-    population: pl.LazyFrame,
-    target_size: int,
-    *,
-    allocation: str,
-    spreads_ppm: Mapping[str, int],
-) -> dict[str, Stratum]:
-    """Give every stratum its size, its certain records and the numbers of the others.
-
-    Args:
-        population: event_id, stratum, value_units of the payable outputs.
-        target_size: expected size of the whole sample.
-        allocation: "proportional" or "neyman".
-        spreads_ppm: spread per stratum for "neyman".
-
-    Returns:
-        The strata in the order of their names.
-
-    Raises:
-        SampleError: no payable output has a value, or the allocation's name is unknown.
-    """
-    valued = pl.col("value_units") > 0
-    facts = (
-        population.group_by("stratum")
-        .agg(
-            pl.len().alias("outputs"),
-            valued.sum().alias("valued"),
-            pl.col("value_units").cast(pl.Int128).sum().alias("units"),
-            pl.col("value_units").top_k(target_size + 1).alias("top"),
-        )
-        .sort("stratum")
-        .collect(engine="streaming")
-    )
-    if not facts.height or not any(facts["units"].to_list()):
-        raise SampleError(
-            "no payable output has a value, so there is no money to divide; "
-            "look at the exclusion counts in the outputs manifest"
-        )
-    names = facts["stratum"].to_list()
-    sizes = allocate(
-        target_size,
-        units=facts["units"].to_list(),
-        valued=facts["valued"].to_list(),
-        spreads_ppm=_spreads(names, allocation, spreads_ppm),
-    )
-    return {
-        name: design_stratum(
-            name, size, outputs=outputs, valued=valued_count, units=units, top_values=top
-        )
-        for name, size, outputs, valued_count, units, top in zip(
-            names,
-            sizes,
-            facts["outputs"].to_list(),
-            facts["valued"].to_list(),
-            facts["units"].to_list(),
-            facts["top"].to_list(),
-            strict=True,
-        )
-    }
-
-
-def _spreads(names: Sequence[str], allocation: str, given: Mapping[str, int]) -> list[int]:
-    """Give the factor beside value in the allocation, in ppm, for every stratum."""
-    if allocation == "proportional":
-        return [10**6] * len(names)
-    if allocation == "neyman":
-        return [max(1, given.get(name, 10**6)) for name in names]
-    raise SampleError(f"unknown allocation {allocation!r}; use 'proportional' or 'neyman'")
+def _effective_outputs(population: pl.LazyFrame) -> int:
+    """Give (sum v)^2 / sum v^2: how many outputs of equal worth the population amounts to."""
+    value = pl.col("value_units").cast(pl.Int128)
+    sums = population.select(value.sum().alias("v"), (value * value).sum().alias("v2"))
+    total, squares = sums.collect(engine="streaming").row(0)
+    return int(total * total // squares) if squares else 0
 
 
 def _population(outputs: Path, strata: Sequence[str]) -> pl.LazyFrame:

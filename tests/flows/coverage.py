@@ -14,9 +14,10 @@ from fractions import Fraction
 
 import polars as pl
 
+from flows.allocation import design
 from flows.estimation_moments import accumulate, explain
 from flows.estimation_shares import creator_rows, work_rows
-from flows.sampling import PPT, design, drawn_rows, night_seed
+from flows.sampling import PPT, drawn_rows, night_seed
 from tests.flows.nights import DAY
 
 
