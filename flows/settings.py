@@ -90,8 +90,8 @@ class AttributionSettings(_Section):
     """
 
     projection: Literal["eigen", "random"] = "eigen"
-    bytes_per_document: int = Field(default=0, ge=0)
-    dtype: Literal["float32", "float16", "int8"] = "float32"
+    bytes_per_document: int = Field(default=65_536, ge=0)
+    dtype: Literal["float32", "float16", "int8", "int4", "int2", "int1"] = "int4"
     damping: float = Field(default=0.01, gt=0, le=1)
     fit_share: float = Field(default=0.15, gt=0, le=1)
     shard_outputs: int = Field(default=64, ge=1)
