@@ -43,6 +43,7 @@ from ledger.audit_checks import (
 )
 from ledger.audit_errors import AuditError, NoteError, VerificationError
 from ledger.audit_frame import OpenPack
+from ledger.audit_parallel import PART_BYTES_MIN, PARTS_PER_WORKER, cut_book, read_parts
 from ledger.audit_report import STEPS, VerifyReport
 from ledger.audit_reversals import ENTRIES
 from ledger.audit_tables import (
@@ -64,6 +65,7 @@ def run_verify(
     keys: Path | str | Sequence[NoteVerifier],
     against: Iterable[Path | str] = (),
     on_step: Callable[[int, str], None] | None = None,
+    workers: int = 1,
 ) -> VerifyReport:
     """Verify a pack and report, whatever the outcome; for commands.
 
@@ -73,6 +75,8 @@ def run_verify(
             with one key a line; keys of witnesses may be among them.
         against: checkpoints that the reader already holds, as files or as text.
         on_step: called with (number, title) when a step begins.
+        workers: processes for a large book. More than one only from a program whose main module
+            may be imported again, as multiprocessing demands.
 
     Returns:
         The report. `ok` says whether every step held; `failure` is the first difference.
@@ -84,7 +88,7 @@ def run_verify(
     report = VerifyReport(str(path))
     try:
         notes = [_note_text(item) for item in against]
-        _Verification(path, trusted, notes, report, on_step).run()
+        _Verification(path, trusted, notes, report, on_step, workers).run()
     except AuditError as error:
         report.failure = error
     return report
@@ -126,12 +130,14 @@ class _Verification:
         against: Sequence[str],
         report: VerifyReport,
         on_step: Callable[[int, str], None] | None,
+        workers: int,
     ) -> None:
         self.path = path
         self.trusted = trusted
         self.against = against
         self.report = report
         self.on_step = on_step
+        self.workers = workers
 
     def run(self) -> None:
         """Do every step in order; raises the first difference."""
@@ -279,7 +285,14 @@ class _Verification:
                 self._row_differs(first, batch, wanted)
 
         book.on_hashes = compare
-        book.feed(self.pack.lines(ENTRIES))
+        part = self.pack.parts[ENTRIES]
+        if self.workers > 1 and part.member.size > PART_BYTES_MIN:
+            part_bytes = max(PART_BYTES_MIN, part.member.size // (PARTS_PER_WORKER * self.workers))
+            parts = cut_book(self.path, part.offset, self.pack.lines(ENTRIES), part_bytes)
+            for read, hashes_read in read_parts(parts, self.workers):
+                book.absorb(read, hashes_read)
+        else:
+            book.feed(self.pack.lines(ENTRIES))
         book.finish(lambda offset, size: self.pack.read_at(ENTRIES, offset, size))
         if hashes != book.leaves or self.pack.parts[LEAF_HASHES].member.size % HASH_BYTES:
             raise VerificationError(

@@ -20,7 +20,7 @@ import datetime as dt
 import hashlib
 import itertools
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 from ledger.audit_errors import VerificationError
@@ -48,7 +48,7 @@ from ledger.audit_reversals import (
     line_at,
     text_of,
 )
-from ledger.merkle import EMPTY_ROOT, Frontier
+from ledger.merkle import EMPTY_ROOT, HASH_BYTES, Frontier
 
 BATCH_LEAVES = 8192
 # The captured fields of an entry, in the order of the leaf; None for null.
@@ -60,17 +60,27 @@ class Book:
 
     Args:
         sizes: the tree sizes at which the root is wanted, such as those of checkpoints.
+        leaves: how many leaves stand before the first one fed, for a part of a book.
+        offset: how many bytes stand before it.
+        periods: {period: is it open} before it.
     """
 
-    def __init__(self, sizes: Iterable[int] = ()) -> None:
-        self.leaves = 0
+    def __init__(
+        self,
+        sizes: Iterable[int] = (),
+        *,
+        leaves: int = 0,
+        offset: int = 0,
+        periods: Mapping[bytes, bool] | None = None,
+    ) -> None:
+        self.leaves = leaves
         self.entries = 0
         self.postings = 0
         self.accesses = 0
         self.debits: dict[bytes, int] = {}
         self.credits: dict[bytes, int] = {}
         self.evidence: dict[bytes, int] = {}
-        self.periods: dict[bytes, bool] = {}
+        self.periods: dict[bytes, bool] = dict(periods or {})
         self.roots: dict[int, bytes] = {0: EMPTY_ROOT}
         self._frontier = Frontier()
         self._batch: list[bytes] = []
@@ -81,7 +91,7 @@ class Book:
         self._names = array("Q")
         self._name_offsets = array("Q")
         self._takers: list[Taker] = []
-        self._offset = 0
+        self._offset = offset
         self.on_hashes: Callable[[int, list[bytes]], None] | None = None
 
     def feed(self, lines: Iterable[bytes]) -> None:
@@ -101,7 +111,7 @@ class Book:
             self._offset += len(line)
             batch.append(sha256(b"\x00" + line[:-1]).digest())
             if len(batch) == BATCH_LEAVES or (self._wanted and self._wanted[-1] == self.leaves):
-                self._flush()
+                self.flush()
 
     def finish(self, reread: Reread) -> None:
         """Check what needs the whole book: unique names and reversals.
@@ -112,12 +122,39 @@ class Book:
         Raises:
             VerificationError: a name twice, or a reversal that is none.
         """
-        self._flush()
+        self.flush()
         for name, following in itertools.pairwise(sorted(self._names)):
             if name == following:
                 rows = [n for n, known in enumerate(self._names) if known == name]
                 self._same_name(rows[0], rows[1], reread)
         check_takers(self._takers, self._names, self._name_offsets, reread)
+
+    def absorb(self, part: Book, hashes: bytes) -> None:
+        """Add a part of the book that was read apart and follows what was read so far.
+
+        Args:
+            part: the book over the part, with this one's leaves, bytes and periods before it.
+            hashes: the leaf hashes of the part, joined.
+        """
+        for start in range(0, len(hashes), HASH_BYTES):
+            self.leaves += 1
+            self._batch.append(hashes[start : start + HASH_BYTES])
+            full = len(self._batch) == BATCH_LEAVES
+            if full or (self._wanted and self._wanted[-1] == self.leaves):
+                self.flush()
+        self.flush()
+        assert self.leaves == part.leaves, (self.leaves, part.leaves)
+        self.entries += part.entries
+        self.postings += part.postings
+        self.accesses += part.accesses
+        for ours, theirs in ((self.debits, part.debits), (self.credits, part.credits)):
+            for key, units in theirs.items():
+                ours[key] = ours.get(key, 0) + units
+        self.evidence = part.evidence | self.evidence
+        self.periods = part.periods
+        self._names.extend(part._names)
+        self._name_offsets.extend(part._name_offsets)
+        self._takers += part._takers
 
     @property
     def taken_back(self) -> int:
@@ -128,10 +165,11 @@ class Book:
         """Return the root at one of the sizes asked for, or at the end."""
         return self._frontier.root() if size == self.leaves else self.roots[size]
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Bring the leaves read so far into the tree."""
         batch = self._batch
         if self.on_hashes is not None and batch:
-            self.on_hashes(self._frontier.size, batch)
+            self.on_hashes(self.leaves - len(batch), batch)
         self._frontier.extend(batch)
         batch.clear()
         while self._wanted and self._wanted[-1] <= self._frontier.size:

@@ -46,6 +46,7 @@ class VerificationError(AuditError):
         place: the row, line, byte or field, in words.
         expected: what it must be.
         found: what it is.
+        consequence: what that means.
     """
 
     def __init__(
@@ -56,10 +57,16 @@ class VerificationError(AuditError):
         self.place = place
         self.expected = str(expected)
         self.found = str(found)
+        self.consequence = consequence
         where = f"{member}, {place}" if place else member
         super().__init__(
             f"step {step}: {where}: expected {self.expected}, found {self.found}; {consequence}"
         )
+
+    def __reduce__(self) -> tuple[type[VerificationError], tuple[object, ...]]:
+        """Let a worker process hand the error over whole."""
+        parts = (self.step, self.member, self.place, self.expected, self.found, self.consequence)
+        return VerificationError, parts
 
 
 class WitnessRefusal(AuditError):  # noqa: N818  # A refusal is what the protocol calls it.

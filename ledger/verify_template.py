@@ -23,6 +23,7 @@ MODULES = (
     "audit_leaf",
     "audit_reversals",
     "audit_book",
+    "audit_parallel",
     "audit_tables",
     "audit_frame",
     "audit_checks",
@@ -64,9 +65,14 @@ def main() -> int:
         "--against", action="append", default=[], type=Path, help="a checkpoint you kept"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--workers", type=int, default=min(8, os.cpu_count() or 1), help="processes to use"
+    )
     arguments = parser.parse_args()
     try:
-        report = run_verify(arguments.pack, arguments.key, arguments.against)
+        report = run_verify(
+            arguments.pack, arguments.key, arguments.against, workers=arguments.workers
+        )
     except LedgerError as error:
         sys.stderr.write(f"{error}\\n")
         return 2
