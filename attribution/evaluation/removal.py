@@ -4,7 +4,7 @@ A retrain replays the recipe (attribution.replay) without some documents,
 everything else equal, and measures the loss of every query. One file a retrain:
 
     doc-007.npz      a random half of the documents was kept
-    creator-007.npz  a random half of the creators was kept
+    creator-007.npz  each creator was kept or left out by the toss of a coin
     loco-007.npz     creator 7 (in the order of first appearance) was left out
     base-000.npz     nobody was left out
 
@@ -140,8 +140,9 @@ def masks(setup: RetrainSetup, kind: str, count: int, seed: int) -> NDArray[np.b
     Args:
         setup: the run.
         kind: one of KINDS.
-        count: retrains of kinds "doc" and "creator"; the others have their own.
-        seed: draws the halves.
+        count: retrains of kinds "doc" (exactly half of the documents is kept) and
+            "creator" (a coin for each); the others have as many as they need.
+        seed: draws what is kept.
 
     Returns:
         [R, N], True = kept.
@@ -155,11 +156,13 @@ def masks(setup: RetrainSetup, kind: str, count: int, seed: int) -> NDArray[np.b
         return np.asarray(owner[None, :] != np.arange(creators)[:, None], dtype=bool)
     # The kind is part of the key, so that halves of documents and of creators are unrelated.
     draw = np.random.Generator(np.random.PCG64([seed, KINDS.index(kind)]))
-    units = documents if kind == "doc" else creators
-    kept = np.zeros((count, units), dtype=bool)
+    if kind == "creator":
+        # A coin for each creator: with coalitions of one size the Banzhaf level is not seen.
+        return np.stack([draw.random(creators) < 0.5 for _ in range(count)])[:, owner]
+    kept = np.zeros((count, documents), dtype=bool)
     for row in kept:
-        row[draw.permutation(units)[: units // 2]] = True
-    return kept if kind == "doc" else kept[:, owner]
+        row[draw.permutation(documents)[: documents // 2]] = True
+    return kept
 
 
 def query_losses(setup: RetrainSetup, mask: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -88,8 +88,10 @@ class Truth:
         """Estimate each creator's mean effect over random coalitions.
 
         With every creator in or out with even chance, least squares on the
-        membership gives the Banzhaf values. The cross-validated fit says whether
-        there are retrains enough to believe them.
+        membership gives the Banzhaf values. Where all coalitions are of one size
+        only differences between creators are seen; their common level is then
+        taken from the retrain with everybody. The cross-validated fit says
+        whether there are retrains enough to believe the values.
 
         Args:
             ridge: keeps the regression solvable with few retrains, relative to
@@ -106,12 +108,17 @@ class Truth:
                 f"{len(kept)} retrains of random creators are too few for coalition values; "
                 f"make at least 10, better three times the {len(self.creators)} creators"
             )
-        values = _regress(kept, helped, ridge)
+        values = _regress(kept, helped, ridge)[0]  # [C, Q]
+        sizes = kept.sum(axis=1)
+        if (sizes == sizes[0]).all():
+            out = 1 - kept.mean(axis=0)  # [C], how often each was left out
+            seen = helped.mean(axis=0) + out @ values
+            values = values + (-self.full_loss - seen) / out.sum()
         part = np.arange(len(kept)) % folds
         missed = np.zeros_like(helped)
         for fold in range(folds):
             inside = part != fold
-            beta, level = _regress_with_level(kept[inside], helped[inside], ridge)
+            beta, level = _regress(kept[inside], helped[inside], ridge)
             missed[~inside] = helped[~inside] - (level + kept[~inside] @ beta)
         spread = ((helped - helped.mean(axis=0)) ** 2).sum(axis=0)
         fit = 1 - (missed**2).sum(axis=0) / np.maximum(spread, 1e-30)
@@ -171,11 +178,7 @@ def load_truth(folder: Path, groups: Sequence[str], tokens: NDArray[np.int64]) -
     )
 
 
-def _regress(kept: Nats, helped: Nats, ridge: float) -> Nats:
-    return _regress_with_level(kept, helped, ridge)[0]
-
-
-def _regress_with_level(kept: Nats, helped: Nats, ridge: float) -> tuple[Nats, Nats]:
+def _regress(kept: Nats, helped: Nats, ridge: float) -> tuple[Nats, Nats]:
     """Return coefficients [C, Q] and the level [Q] of a ridge regression."""
     middle, height = kept.mean(axis=0), helped.mean(axis=0)
     centred = kept - middle

@@ -99,6 +99,16 @@ def test_where_creators_replace_each_other_removal_pays_neither_and_coalition_bo
     assert coalition == pytest.approx([2.0, 2.0, 1.0], abs=0.4)
 
 
+def test_coalitions_of_one_size_get_their_level_from_the_whole():
+    """Exact halves show only who helped more than average; the rest is told by everybody."""
+    truth, effect = linear_truth()
+    draw = np.random.default_rng(4)
+    halves = np.stack([draw.permutation(8) < 4 for _ in range(60)])[:, np.arange(40) % 8]
+    truth.kept["creator"] = halves
+    truth.losses["creator"] = 100 - halves @ effect.T
+    assert truth.coalition().values == pytest.approx(effect @ truth.membership, rel=1e-3)
+
+
 def test_shares_floor_a_creator_only_after_summing():
     """Harm in one output is set against help in another before anything is floored."""
     nats = np.array([[3.0, -1.0, 1.0], [-1.0, -1.0, 1.0]])

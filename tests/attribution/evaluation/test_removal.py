@@ -39,8 +39,8 @@ def setup(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def truth(setup, tmp_path_factory):
-    """All retrains of the toy run: 1 + 4 removals, and 12 halves of each kind."""
-    return build_truth(setup, tmp_path_factory.mktemp("truth"), halves=12, seed=3)
+    """All retrains of the toy run: 1 + 4 removals, and 10 of each random kind."""
+    return build_truth(setup, tmp_path_factory.mktemp("truth"), halves=10, seed=3)
 
 
 def test_nobody_left_out_is_the_model_as_trained(setup, truth):
@@ -76,7 +76,8 @@ def test_coalition_and_removal_agree_where_nobody_replaces_anybody(truth):
     """Four topics without a word in common: both truths point to the same owner."""
     coalition = truth.coalition(ridge=0.05)
     assert coalition.values.argmax(axis=1).tolist() == [0, 1, 2, 3]
-    assert coalition.retrains == 12
+    assert coalition.retrains == 10
+    assert coalition.values.sum() > 0
 
 
 def test_a_truth_that_was_interrupted_is_finished_by_asking_again(setup, truth, tmp_path):
@@ -100,7 +101,7 @@ def test_a_truth_that_was_interrupted_is_finished_by_asking_again(setup, truth, 
 
 def test_a_retrain_does_not_depend_on_what_was_made_before(setup, truth, tmp_path):
     """Any worker may make any retrain alone."""
-    mask = masks(setup, "doc", 12, seed=3)[5]
+    mask = masks(setup, "doc", 10, seed=3)[5]
     assert np.array_equal(query_losses(setup, mask), truth.losses["doc"][5])
     path = make_one(setup, tmp_path, "doc", 5, mask)
     before = path.read_bytes()
@@ -126,12 +127,13 @@ def test_another_order_is_another_truth_of_the_same_run(setup, truth):
     assert np.allclose(losses, truth.losses["base"][0], rtol=0.2)
 
 
-def test_half_of_the_documents_or_creators_is_kept_and_the_seed_draws_which(setup):
-    """Halves keep exactly half of their unit, whole creators for creators."""
+def test_halves_are_of_documents_and_coins_are_of_creators(setup):
+    """Half of the documents is kept, or whole creators by coin; the seed draws which."""
     documents = masks(setup, "doc", 5, seed=1)
-    creators = masks(setup, "creator", 5, seed=1)
+    creators = masks(setup, "creator", 40, seed=1)
     assert (documents.sum(axis=1) == 12).all()
-    assert set(creators.reshape(5, 4, 6).sum(axis=2).ravel()) == {0, 6}
+    assert set(creators.reshape(40, 4, 6).sum(axis=2).ravel()) == {0, 6}
+    assert len(set(creators.sum(axis=1))) > 2
     assert np.array_equal(documents, masks(setup, "doc", 5, seed=1))
     assert not np.array_equal(documents, masks(setup, "doc", 5, seed=2))
 
