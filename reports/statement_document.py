@@ -97,7 +97,7 @@ def _blocks(statement: Statement, layout: Layout) -> Iterator[Block]:
     yield Text(
         "Share: part of the pool's value that the work's influence accounts for, estimated from "
         "a random sample of outputs, with its 95 % interval in per cent. Weight: how many logged "
-        "outputs one sampled output stands for, on average.",
+        "outputs one sampled output stands for, on average." + _rates(_lines(statement, layout)),
         "note",
     )
     if inputs.pools:
@@ -114,6 +114,11 @@ def _blocks(statement: Statement, layout: Layout) -> Iterator[Block]:
 
 def _lines(statement: Statement, layout: Layout) -> tuple[WorkLine, ...]:
     return statement.work_summary if layout == "summary" else statement.inputs.works
+
+
+def _rates(lines: tuple[WorkLine, ...]) -> str:
+    pools = sorted({(line.pool_id, line.rate) for line in lines if line.rate})
+    return f" Pools: {'; '.join(f'{pool}: {rate}' for pool, rate in pools)}." if pools else ""
 
 
 def _parties(statement: Statement) -> Facts:

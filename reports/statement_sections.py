@@ -39,7 +39,7 @@ def works_table(statement: Statement, lines: Sequence[WorkLine]) -> Table:
         Column("Used in", "left"),
         Column("Outputs, sampled", "right"),
         Column("Share, 95 % interval", "right"),
-        Column("Pool", "right", "30mm"),
+        Column("Pool", "right", "28mm"),
         Column("Split", "right"),
         Column("Amount", "right"),
     )
@@ -60,7 +60,7 @@ def _work_row(line: WorkLine, currency: str) -> Row:
             Cell(line.activity_period.replace("..", f" {DASH} "), sub=_breakable(_joined(used))),
             Cell(count(line.population_outputs), sub=sampled),
             Cell(percent(line.share_ppt), sub=interval(line.low_ppt, line.high_ppt)),
-            Cell(pool.text, pool.minor, _joined([line.pool_id, line.rate])),
+            Cell(pool.text, pool.minor, _breakable(line.pool_id)),
             Cell(_split_text(line)),
             amount(line.amount_units, currency),
         )
