@@ -187,9 +187,7 @@ def estimate(
     _verify_influence(influence, gains)
     table = pl.scan_parquet(influence)
     outputs = explain(
-        pl.read_parquet(
-            sample, columns=["event_id", "value_units", "pi_ppt", "weighted_value_units"]
-        ),
+        pl.read_parquet(sample, columns=["event_id", "stratum", "pi_ppt", "weighted_value_units"]),
         pl.read_parquet(gains),
         table,
         gain_min=rule.gain_per_token_min_nanonats,
@@ -235,6 +233,7 @@ def _summary(
         "population": sample_manifest["population"],
         "sampled": outputs.sampled,
         "strata": sample_manifest["strata"],
+        "spreads_ppm": moments.spreads_ppm,
         "explained_outputs": outputs.explained,
         "unexplained_outputs": outputs.sampled - outputs.explained,
         "unexplained_ppt": ratio_ppt(moments.unexplained, moments.denominator),

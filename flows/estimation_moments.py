@@ -32,6 +32,15 @@ NOISE_SCALE = 10**15
 _PPT = 10**12
 _BATCH_ROWS = 1_000_000
 _SUMS = ("y", "square", "cross", "outputs")
+_FACTORS = {
+    "output_id": pl.String,
+    "stratum": pl.String,
+    "f": pl.Int128,
+    "t0": pl.Int64,
+    "h_over_t": pl.Float64,
+    "ppt_over_t": pl.Float64,
+    "mass": pl.Float64,
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,8 @@ class Outputs:
     """The sampled outputs with their factors.
 
     Args:
-        table: output_id, f (Int128), t0 (Int64), h_over_t (Float64) of the explained outputs.
+        table: output_id, stratum, f (Int128), t0 (Int64), h_over_t, ppt_over_t and mass (Float64:
+            h / T, 10^12 / T and 10^3 W / X) of the explained outputs.
         sampled: how many outputs are in the sample.
         explained: how many of them are explained.
         random: how many were drawn with a probability below 1.
@@ -47,6 +57,7 @@ class Outputs:
         explained_total: sum of f_q T_q over the explained.
         noise_square: sum of h_q^2 over the whole sample.
         unexplained_square: the same over the unexplained.
+        strata: for each stratum 10^15 W / X over all its outputs and over the unexplained.
     """
 
     table: pl.DataFrame
@@ -57,6 +68,7 @@ class Outputs:
     explained_total: int
     noise_square: int
     unexplained_square: int
+    strata: dict[str, tuple[int, int]]
 
 
 @dataclass
@@ -73,6 +85,7 @@ class Moments:
         works: name to (y, square, cross, outputs).
         creators: name to (square, cross, outputs); numerators follow from works and splits.
         decoys: name to y.
+        spreads_ppm: how much creators' shares vary among a stratum's outputs; see `_spread`.
     """
 
     denominator: int
@@ -84,6 +97,7 @@ class Moments:
     works: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
     creators: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     decoys: dict[str, int] = field(default_factory=dict)
+    spreads_ppm: dict[str, int] = field(default_factory=dict)
 
 
 def explain(
@@ -97,7 +111,7 @@ def explain(
     """Decide which outputs are explained and give each its factors.
 
     Args:
-        sample: event_id, pi_ppt, weighted_value_units of every sampled output.
+        sample: event_id, stratum, pi_ppt, weighted_value_units of every sampled output.
         gains: output_id, gain_nanonats, total_nanonats, tokens_scored.
         influence: the influence table.
         gain_min: least gain per scored token, in nanonats.
@@ -161,28 +175,33 @@ def _check_cover(rows: pl.DataFrame, gains: pl.DataFrame) -> None:
 
 def _factors(rows: pl.DataFrame, x: int, gain_min: int, total_ppm: int) -> Outputs:
     """Compute f_q and h_q of every output, in whole numbers."""
-    table: dict[str, list[object]] = {"output_id": [], "f": [], "t0": [], "h_over_t": []}
+    table: dict[str, list[object]] = {name: [] for name in _FACTORS}
     sums = dict.fromkeys(("unexplained", "total", "noise", "unexplained_noise"), 0)
-    columns = ["output_id", "pi_ppt", "weighted_value_units", "gain_nanonats", "tokens_scored"]
+    strata: dict[str, tuple[int, int]] = {}
+    columns = ["output_id", "stratum", "pi_ppt", "weighted_value_units", "gain_nanonats"]
     random = 0
-    for name, pi, weight, gain, tokens, total, gross in rows.select(
-        [*columns, "total", "gross"]
+    for name, stratum, pi, weight, gain, tokens, total, gross in rows.select(
+        [*columns, "tokens_scored", "total", "gross"]
     ).iter_rows():
         noise = isqrt(NOISE_SCALE**2 * (_PPT - pi) * weight * weight // (_PPT * x * x))
         random += pi < _PPT
         sums["noise"] += noise * noise
         clear_gain = gain > 0 and gain >= gain_min * tokens
-        if not (clear_gain and total and total > 0 and total * 10**6 >= total_ppm * gross):
+        clear = clear_gain and total and total > 0 and total * 10**6 >= total_ppm * gross
+        mass = _round(NOISE_SCALE * weight, x)
+        whole, unclear = strata.get(stratum, (0, 0))
+        strata[stratum] = (whole + mass, unclear + (0 if clear else mass))
+        if not clear:
             sums["unexplained"] += _round(SCALE * weight, x)
             sums["unexplained_noise"] += noise * noise
             continue
         factor = _round(SCALE * weight, x * total)
         sums["total"] += factor * total
-        for key, value in zip(table, (name, factor, noise, noise / total), strict=True):
+        row = (name, stratum, factor, noise, noise / total, _PPT / total, 1000 * weight / x)
+        for key, value in zip(table, row, strict=True):
             table[key].append(value)
-    schema = {"output_id": pl.String, "f": pl.Int128, "t0": pl.Int64, "h_over_t": pl.Float64}
     return Outputs(
-        table=pl.DataFrame(table, schema=schema),
+        table=pl.DataFrame(table, schema=_FACTORS),
         sampled=rows.height,
         explained=len(table["output_id"]),
         random=random,
@@ -190,6 +209,7 @@ def _factors(rows: pl.DataFrame, x: int, gain_min: int, total_ppm: int) -> Outpu
         explained_total=sums["total"],
         noise_square=sums["noise"],
         unexplained_square=sums["unexplained_noise"],
+        strata=strata,
     )
 
 
@@ -218,20 +238,21 @@ def accumulate(
         schema={"group_id": pl.String, "creator": pl.String, "part": pl.Float64},
         orient="row",
     )
-    works, creators, decoys = [], [], []
+    works, creators, decoys, masses = [], [], [], []
     for piece in _pieces(influence):
         # piece: [rows] of whole outputs; unexplained outputs fall out of the inner join.
         known = piece.join(outputs.table, on="output_id")
-        trained = known.filter(pl.col("kind") == "trained").with_columns(
-            (pl.col("influence_nanonats") * pl.col("h_over_t")).alias("exact")
-        )
+        trained = known.filter(pl.col("kind") == "trained")
+        noise = pl.col("influence_nanonats") * pl.col("h_over_t")
         product = pl.col("f") * pl.col("influence_nanonats").cast(pl.Int128)
         works.append(
-            trained.with_columns(pl.col("exact").round().cast(pl.Int64).alias("t"))
+            trained.with_columns(noise.round().cast(pl.Int64).alias("t"))
             .group_by("group_id")
             .agg(product.sum().alias("y"), *_noise())
         )
-        creators.append(_creator_sums(trained, owners))
+        owned = _creator_parts(trained, owners, outputs.table)
+        creators.append(owned.group_by("creator").agg(_noise()))
+        masses.append(owned.group_by("stratum", "creator").agg(pl.col("mass", "mass_square").sum()))
         decoys.append(
             known.filter(pl.col("kind") == "decoy")
             .group_by("group_id")
@@ -249,6 +270,11 @@ def accumulate(
     moments.works |= {n: (y, s, c, o) for n, (y, s, c, o) in _total(works, "group_id", _SUMS)}
     moments.creators = {n: (s, c, o) for n, (s, c, o) in _total(creators, "creator", _SUMS[1:])}
     moments.decoys = {n: y for n, (y,) in _total(decoys, "group_id", _SUMS[:1])}
+    table = pl.concat(masses).group_by("stratum", "creator").agg(pl.exclude("creator").sum())
+    moments.spreads_ppm = {
+        name: _spread(table.filter(pl.col("stratum") == name), *outputs.strata[name])
+        for name in sorted(outputs.strata)
+    }
     numerators = sum(y for y, *_ in moments.works.values())
     assert numerators == outputs.explained_total, (numerators, outputs.explained_total)
     return moments
@@ -264,17 +290,49 @@ def _noise() -> list[pl.Expr]:
     ]
 
 
-def _creator_sums(trained: pl.DataFrame, owners: pl.DataFrame) -> pl.DataFrame:
-    """Sum each creator's works on each output before squaring."""
+def _creator_parts(
+    trained: pl.DataFrame, owners: pl.DataFrame, table: pl.DataFrame
+) -> pl.DataFrame:
+    """Sum each creator's works on each output, before anything is squared.
+
+    Returns:
+        A row for each output and creator: creator, stratum, t, t0, and mass and mass_square,
+        10^15 (W / X) a and 10^15 (W / X) a^2.
+    """
+    a = pl.col("a")
+    exact = pl.col("influence_nanonats") * pl.col("ppt_over_t") * pl.col("part")
     return (
-        trained.select("output_id", "group_id", "exact", "t0")
+        trained.select("output_id", "group_id", "influence_nanonats", "ppt_over_t")
         .join(owners, on="group_id")
-        .with_columns((pl.col("exact") * pl.col("part")).round().cast(pl.Int64).alias("t"))
+        .select("output_id", "creator", exact.round().cast(pl.Int64).alias("a"))
         .group_by("output_id", "creator")
-        .agg(pl.col("t").sum(), pl.col("t0").first())
-        .group_by("creator")
-        .agg(_noise())
+        .agg(a.sum())
+        .join(table.select("output_id", "stratum", "t0", "mass"), on="output_id")
+        .select(
+            "creator",
+            "stratum",
+            (a * (pl.col("t0") / _PPT)).round().cast(pl.Int64).alias("t"),
+            "t0",
+            (a * pl.col("mass")).round().cast(pl.Int128).alias("mass"),
+            (a * (a * pl.col("mass") / _PPT)).round().cast(pl.Int128).alias("mass_square"),
+        )
     )
+
+
+def _spread(masses: pl.DataFrame, whole: int, unclear: int) -> int:
+    """Give how much shares vary among a stratum's outputs, in parts per million.
+
+    The square is the value-weighted mean over outputs of sum_c (a[q,c] - mean_c)^2, the unexplained
+    part counted as one more creator: the factor of Neyman's allocation.
+
+    Args:
+        masses: for each creator 10^15 sum (W / X) a and 10^15 sum (W / X) a^2 in the stratum.
+        whole: 10^15 sum W / X of the stratum.
+        unclear: the same of its unexplained outputs.
+    """
+    squares = sum(masses["mass_square"].to_list()) + unclear
+    means = sum(mass * mass for mass in masses["mass"].to_list()) + unclear * unclear
+    return isqrt(max(0, squares * whole - means) * 10**12 // (whole * whole)) if whole else 0
 
 
 def _total(

@@ -35,7 +35,7 @@ class Census:
         inside = drawn.select(pl.col("event_id").alias("output_id"))
         rows = self.influence.join(inside, on="output_id", how="semi", maintain_order="left")
         gains = self.gains.join(inside, on="output_id", how="semi")
-        sample = drawn.select("event_id", "value_units", "pi_ppt", "weighted_value_units")
+        sample = drawn.select("event_id", "stratum", "pi_ppt", "weighted_value_units")
         outputs = explain(sample, gains, rows.lazy(), gain_min=0, total_ppm=1000)
         moments = accumulate(rows.lazy(), outputs, self.splits)
         works, _ = work_rows(moments, 10**9)

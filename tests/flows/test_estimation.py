@@ -227,6 +227,19 @@ def test_co_creators_share_by_the_split_and_the_unclaimed_part_is_unmatched(tmp_
     assert shares["unmatched"] == pytest.approx(whole / 6, abs=1)
 
 
+def test_the_spread_of_a_stratum_is_that_of_its_outputs_shares(tmp_path):
+    """Neyman's factor: two outputs with opposite owners vary, two with the same do not."""
+    night = Night(tmp_path, outputs=4, works=2, decoys=0, census=True)
+    night.sample = [(f"e{i}", 100, PPT) for i in range(4)]
+    night.gains = {f"e{i}": (10**10, 10) for i in range(4)}
+    night.rows = [(f"e{i}", f"w0{i % 2}", "trained", 10**9) for i in range(4)]
+    assert night.run("a")[2]["spreads_ppm"] == {"all": 707_106}
+    night.rows = [(f"e{i}", "w00", "trained", 10**9) for i in range(4)]
+    assert night.run("b")[2]["spreads_ppm"] == {"all": 0}
+    night.gains["e3"] = (-1, 10)
+    assert night.run("c")[2]["spreads_ppm"] == {"all": 612_372}
+
+
 def test_decoys_tell_the_generic_part_and_are_never_paid(tmp_path):
     """Level per document times documents is generic; the two parts add up to the share."""
     night = Night(tmp_path, outputs=3, works=2, decoys=0, census=True)
