@@ -1,6 +1,6 @@
 """The architecture, as a test: which package may import which, and where heavy libraries live.
 
-    flows -> reports -> ledger -> contracts        attribution stands alone
+flows -> reports -> ledger -> contracts; attribution stands alone.
 """
 
 import ast
