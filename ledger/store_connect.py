@@ -10,6 +10,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +100,7 @@ def make_engine(
 
     @event.listens_for(engine, "connect")
     def prepare(dbapi_connection: Any, _record: Any) -> None:
-        with translated(shown(url)):
+        with _closed_on_error(dbapi_connection), translated(shown(url)):
             _prepare_postgresql(dbapi_connection, url, role, lock_timeout_s)
             if verify:
                 _verify(dbapi_connection, url)
@@ -119,7 +121,7 @@ def _sqlite_engine(url: URL, *, verify: bool, role: str | None, lock_timeout_s: 
 
     @event.listens_for(engine, "connect")
     def prepare(dbapi_connection: Any, _record: Any) -> None:
-        with translated(shown(url)):
+        with _closed_on_error(dbapi_connection), translated(shown(url)):
             _prepare_sqlite(dbapi_connection, url, role)
             if verify:
                 _verify(dbapi_connection, url)
@@ -130,6 +132,16 @@ def _sqlite_engine(url: URL, *, verify: bool, role: str | None, lock_timeout_s: 
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+@contextmanager
+def _closed_on_error(dbapi_connection: Any) -> Iterator[None]:
+    """Close a connection that is not fit for use; the pool has not seen it yet."""
+    try:
+        yield
+    except BaseException:
+        dbapi_connection.close()
+        raise
 
 
 def _prepare_sqlite(dbapi_connection: sqlite3.Connection, url: URL, role: str | None) -> None:

@@ -85,9 +85,10 @@ def check(url: str | Path) -> None:
         SchemaError: something is missing, changed, unsealed or unbalanced; all faults are named.
     """
     parsed = database_url(url)
-    engine = make_engine(parsed, verify=False)
+    # One view of the whole book, while others go on writing.
+    engine = make_engine(parsed, verify=False, isolation="REPEATABLE READ")
     try:
-        with translated(shown(parsed)), engine.connect() as connection:
+        with translated(shown(parsed)), engine.connect() as connection, connection.begin():
             raw = connection.connection.driver_connection
             assert raw is not None
             cursor = raw.cursor()
@@ -180,14 +181,17 @@ _SWEEPS = {
 
 
 def _half_made(cursor: Any) -> list[str]:
-    head = cursor.execute("SELECT size, claimed, unsealed FROM ledger_head").fetchall()
+    # One statement, one view: between two another writer might commit.
+    head = cursor.execute(
+        "SELECT size, claimed, unsealed, (SELECT coalesce(max(ledger_seq), 0) FROM posting) "
+        "FROM ledger_head"
+    ).fetchall()
     if len(head) != 1:
         return [f"ledger_head must have one row, has {len(head)}"]
-    size, claimed, unsealed = head[0]
+    size, claimed, unsealed, beyond = head[0]
     faults = []
     if unsealed:
         faults.append(f"{unsealed} entries are not sealed: somebody wrote with foreign keys off")
-    beyond = cursor.execute("SELECT coalesce(max(ledger_seq), 0) FROM posting").fetchone()[0]
     if beyond > size:
         faults.append(f"postings stand at place {beyond} but the book has {size} leaves")
     if claimed > size:

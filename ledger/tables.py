@@ -229,20 +229,8 @@ class PostingRow(SQLModel, table=True):
         ForeignKeyConstraint(
             ["ledger_seq"], ["seal.ledger_seq"], deferrable=True, initially="DEFERRED"
         ).ddl_if(dialect="sqlite"),
-        Index(
-            "ix_posting_account_id",
-            "account_id",
-            "currency",
-            "ledger_seq",
-            "units",
-        ).ddl_if(dialect="sqlite"),
-        Index(
-            "ix_posting_account_id",
-            "account_id",
-            "currency",
-            "ledger_seq",
-            postgresql_include=["units"],
-        ).ddl_if(dialect="postgresql"),
+        # It holds the units too, so that a balance is read from the index alone.
+        Index("ix_posting_account_id", "account_id", "currency", "ledger_seq", "units"),
         CLUSTERED,
     )
 

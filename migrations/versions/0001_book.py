@@ -36,7 +36,6 @@ WORDS = {
         "FOREIGN KEY(account_id, currency) REFERENCES account (account_id, currency)"
         ",\n    CONSTRAINT fk_posting_ledger_seq_seal "
         "FOREIGN KEY(ledger_seq) REFERENCES seal (ledger_seq) DEFERRABLE INITIALLY DEFERRED",
-        "posting_by_account": "(account_id, currency, ledger_seq, units)",
     },
     "postgresql": {
         "text": 'TEXT COLLATE "C"',
@@ -49,7 +48,6 @@ WORDS = {
         "entry_has_seal": "",
         "seal_has_entry": "",
         "posting_has": "",
-        "posting_by_account": "(account_id, currency, ledger_seq) INCLUDE (units)",
     },
 }
 
@@ -204,7 +202,7 @@ STATEMENTS = (
         -10000000000000000 AND 10000000000000000),
     CONSTRAINT ck_posting_line_no_positive CHECK (line_no >= 1){posting_has}
 ){clustered}""",
-    "CREATE INDEX ix_posting_account_id ON posting {posting_by_account}",
+    "CREATE INDEX ix_posting_account_id ON posting (account_id, currency, ledger_seq, units)",
     "INSERT INTO ledger_head (id, size, claimed, unsealed) VALUES (1, 0, 0, 0)",
 )
 
