@@ -29,16 +29,18 @@ from attribution.gradients import LossModel, backward, label_draws, recording
 from attribution.layers import TrackedLayer
 from attribution.projection import (
     LayerBasis,
-    Spectrum,
     allocate_ranks,
-    decompose,
     eigen_basis,
     random_basis,
+    spectrum_of,
 )
 from attribution.recorders import CovarianceRecorder, RowRecorder
 from attribution.tokens import Encoded
 
 PROJECTIONS = ("eigen", "random")
+# Where less than one number in sixteen is kept, wide factors are decomposed in part.
+_FEW = 16
+_COLUMNS = 256
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,9 @@ def _bases(
 ) -> tuple[list[LayerBasis], list[float]]:
     """Return bases, and per layer the share of the factors' mass inside the kept box."""
     spectra = []
+    whole = sum(layer.rows * layer.outputs for layer in layers)
+    few = config.numbers is not None and config.numbers * _FEW < whole
+    columns = _COLUMNS if few else None
     for k, layer in enumerate(layers):
         factors = (seen.inputs[k] / seen.positions, seen.outputs[k] / seen.positions)
         if not all(bool(factor.isfinite().all()) for factor in factors):
@@ -161,10 +166,8 @@ def _bases(
                 f"layer {layer.name} has activations or gradients that are not finite; "
                 f"an index would hold noise. Check the checkpoint, and build in float32"
             )
-        spectra.append(Spectrum(*decompose(factors[0]), *decompose(factors[1])))
-    ranks = allocate_ranks(
-        [(s.values_in, s.values_out) for s in spectra], config.numbers, config.damping
-    )
+        spectra.append(spectrum_of(*factors, columns))
+    ranks = allocate_ranks(spectra, config.numbers, config.damping)
     bases, held = [], []
     for k, (layer, spectrum, rank) in enumerate(zip(layers, spectra, ranks, strict=True)):
         if config.projection == "random":

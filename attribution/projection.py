@@ -26,6 +26,8 @@ from torch import Tensor
 
 from attribution.layers import TrackedLayer
 
+_ITERATIONS = 3
+
 
 @dataclass(frozen=True)
 class LayerBasis:
@@ -50,14 +52,58 @@ class Spectrum:
     """Eigenvalues and eigenvectors of one layer's K-FAC factors, largest first.
 
     Attributes:
-        values_in: [I], float64; vectors_in: [I, I], float64.
-        values_out: [O], float64; vectors_out: [O, O], float64.
+        values_in: [K_in], float64; vectors_in: [I, K_in], float64.
+        values_out: [K_out], float64; vectors_out: [O, K_out], float64.
+        mean: mean eigenvalue of the Kronecker product over its whole basis.
     """
 
     values_in: Tensor
     vectors_in: Tensor
     values_out: Tensor
     vectors_out: Tensor
+    mean: float
+
+
+def spectrum_of(factor_in: Tensor, factor_out: Tensor, columns: int | None = None) -> Spectrum:
+    """Decompose both factors of a layer.
+
+    Args:
+        factor_in: [I, I], float64.
+        factor_out: [O, O], float64.
+        columns: of a factor more than four times as wide, only so many leading
+            eigenvectors are found, by subspace iteration; None finds all.
+    """
+    sides = []
+    for factor in (factor_in, factor_out):
+        wide = columns is not None and factor.shape[0] > 4 * columns
+        sides.append(leading(factor, columns or 0) if wide else decompose(factor))
+    size = factor_in.shape[0] * factor_out.shape[0]
+    mean = float(factor_in.trace() * factor_out.trace()) / size
+    return Spectrum(*sides[0], *sides[1], mean)
+
+
+def leading(factor: Tensor, columns: int) -> tuple[Tensor, Tensor]:
+    """Return the leading eigenvalues and eigenvectors of a positive matrix.
+
+    Subspace iteration in float32 from fixed random signs, then Rayleigh-Ritz in
+    float64: enough for a projection, which needs an orthonormal basis that holds
+    the mass and not exact eigenvectors.
+
+    Args:
+        factor: [n, n], float64.
+        columns: how many; at most n.
+
+    Returns:
+        Values [columns], largest first, and vectors [n, columns], float64.
+    """
+    signs = random_signs("leading", factor.shape[0], columns, 0)
+    single = factor.float()
+    span = signs.float().to(factor.device)
+    for _ in range(_ITERATIONS):
+        span, _ = torch.linalg.qr(single @ span)
+    exact, _ = torch.linalg.qr(span.double())
+    values, turn = decompose(exact.T @ factor @ exact)
+    return values, exact @ turn
 
 
 def decompose(factor: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,7 +172,7 @@ def _name_key(name: str) -> int:
 
 
 def allocate_ranks(
-    values: Sequence[tuple[Tensor, Tensor]], numbers: int | None, damping: float
+    spectra: Sequence[Spectrum], numbers: int | None, damping: float
 ) -> list[tuple[int, int]]:
     """Give each layer its two ranks, at most `numbers` projected numbers in all (rule 5).
 
@@ -134,19 +180,19 @@ def allocate_ranks(
     `(l / (l + damping mean(l)))^2` with `l = values_in[i] values_out[j]`.
 
     Args:
-        values: per layer, eigenvalues of both factors, largest first.
+        spectra: per layer.
         numbers: budget over all layers; None keeps full rank.
         damping: as the preconditioner's.
 
     Returns:
         (rank_in, rank_out) per layer, each at least 1.
     """
-    full = [(len(a), len(s)) for a, s in values]
+    full = [(len(y.values_in), len(y.values_out)) for y in spectra]
     if numbers is None or numbers >= sum(a * s for a, s in full):
         return full
-    energies = [_energy(a, s, damping) for a, s in values]
-    ranks = [(1, 1)] * len(values)
-    spent = len(values)
+    energies = [_energy(y, damping) for y in spectra]
+    ranks = [(1, 1)] * len(spectra)
+    spent = len(spectra)
     offers = [_offer(energy, rank) for energy, rank in zip(energies, ranks, strict=True)]
     while True:
         best = max(
@@ -161,10 +207,10 @@ def allocate_ranks(
         offers[best] = _offer(energies[best], rank)
 
 
-def _energy(values_in: Tensor, values_out: Tensor, damping: float) -> Tensor:
-    """Return running sums over the box, [I + 1, O + 1], float64."""
-    table = torch.outer(values_in.cpu(), values_out.cpu())
-    table = (table / (table + damping * table.mean()).clamp(min=1e-300)).square()
+def _energy(spectrum: Spectrum, damping: float) -> Tensor:
+    """Return running sums over the box, [K_in + 1, K_out + 1], float64."""
+    table = torch.outer(spectrum.values_in.cpu(), spectrum.values_out.cpu())
+    table = (table / (table + damping * spectrum.mean).clamp(min=1e-300)).square()
     box = torch.zeros(table.shape[0] + 1, table.shape[1] + 1, dtype=torch.float64)
     box[1:, 1:] = table.cumsum(0).cumsum(1)
     return box
