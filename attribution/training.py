@@ -26,6 +26,7 @@ import numpy as np
 import tokenizers
 import torch
 import transformers
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -160,7 +161,7 @@ def train(
     rows = encode_corpus(corpus.documents, tokenizer, config.context)
     with deterministic(config.seed, config.threads):
         model = GPT2LMHeadModel(_shape(config, len(tokenizer)))
-        recipe = _plan(corpus, config)
+        recipe = _plan(corpus, rows, config)
         with _disk_full_named(out_dir), folder_when_complete(Path(out_dir)) as building:
             trace = Trace(recipe)
             for step, optimizer in run_steps(model, rows, recipe, trace, progress):
@@ -199,9 +200,29 @@ def _shape(config: TrainConfig, vocab: int) -> GPT2Config:
     )
 
 
-def _plan(corpus: Corpus, config: TrainConfig) -> Recipe:
+def _order(lengths: Sequence[int], batch: int, draw: np.random.Generator) -> NDArray[np.int64]:
+    """Draw the order of one epoch: documents of like length meet in a batch, to pad less.
+
+    Documents are shuffled, dealt into pools of eight batches, sorted by length in
+    their pool, cut into batches, and the batches of a pool shuffled again.
+    """
+    shuffled = draw.permutation(len(lengths))
+    order: list[int] = []
+    for begin in range(0, len(shuffled), 8 * batch):
+        pool = sorted(shuffled[begin : begin + 8 * batch], key=lambda place: lengths[place])
+        batches = [pool[start : start + batch] for start in range(0, len(pool), batch)]
+        # The short batch, if there is one, must stay the last of the epoch.
+        short = [batches.pop()] if len(batches[-1]) < batch else []
+        for place in draw.permutation(len(batches)):
+            order += batches[place]
+        order += [place for rest in short for place in rest]
+    return np.asarray(order, dtype=np.int64)
+
+
+def _plan(corpus: Corpus, rows: Sequence[Sequence[Encoded]], config: TrainConfig) -> Recipe:
     generator = np.random.Generator(np.random.PCG64(config.seed))
-    order = np.stack([generator.permutation(len(corpus)) for _ in range(config.epochs)])
+    lengths = [max((len(window.input_ids) for window in row), default=0) for row in rows]
+    order = np.stack([_order(lengths, config.batch, generator) for _ in range(config.epochs)])
     steps = config.epochs * math.ceil(len(corpus) / config.batch)
     warm_up = max(1, steps // 10)
     rates = []
@@ -214,7 +235,7 @@ def _plan(corpus: Corpus, config: TrainConfig) -> Recipe:
     return Recipe(
         optimizer=config.optimizer,
         batch_size=config.batch,
-        order=order.astype(np.int64),
+        order=order,
         lr=np.asarray(rates),
         checkpoints=tuple(sorted(marks)),
         context=config.context,

@@ -72,6 +72,22 @@ def test_checkpoints_run_from_the_start_to_the_end():
     assert (folders[-1] / "exp_avg_sq.safetensors").exists()
 
 
+@pytest.mark.parametrize(("documents", "batch"), [(1, 4), (24, 4), (100, 8), (131, 8), (64, 8)])
+def test_each_epoch_reads_every_document_once_beside_others_of_like_length(documents, batch):
+    """Sorting inside small pools saves padding and neither repeats nor forgets a document."""
+    draw = np.random.Generator(np.random.PCG64(1))
+    lengths = draw.integers(10, 200, documents).tolist()
+    order = training._order(lengths, batch, draw)
+    assert sorted(order) == list(range(documents))
+
+    def padded(places):
+        cut = [places[start : start + batch] for start in range(0, documents, batch)]
+        return sum(len(part) * max(lengths[place] for place in part) for part in cut)
+
+    assert padded(order) <= padded(list(range(documents)))
+    assert not np.array_equal(order, training._order(lengths, batch, draw)) or documents == 1
+
+
 def test_replaying_the_recipe_gives_the_same_weights():
     """Training is a function of its recipe: bit for bit on the same machine."""
     model, rows, recipe = start()
