@@ -160,10 +160,10 @@ def design(
         spreads_ppm: spread per stratum for "neyman".
 
     Returns:
-        The strata in the order of their names.
+        The strata in the order of their names; none when no payable output has a value.
 
     Raises:
-        SampleError: no payable output has a value, or the allocation's name is unknown.
+        SampleError: the allocation's name is unknown.
     """
     valued = pl.col("value_units") > 0
     facts = (
@@ -177,11 +177,8 @@ def design(
         .sort("stratum")
         .collect(engine="streaming")
     )
-    if not facts.height or not any(facts["units"].to_list()):
-        raise SampleError(
-            "no payable output has a value, so there is no money to divide; "
-            "look at the exclusion counts in the outputs manifest"
-        )
+    if not any(facts["units"].to_list()):
+        return {}
     names = facts["stratum"].to_list()
     sizes = allocate(
         target_size,

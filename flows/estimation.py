@@ -79,6 +79,11 @@ class Pool:
     pool_id: str
     units: int
 
+    def __post_init__(self) -> None:
+        """Refuse a pool that would be taken from people."""
+        if self.units < 0:
+            raise EstimationError(f"pool {self.pool_id} is negative: {self.units} units")
+
 
 @dataclass(frozen=True)
 class UnexplainedRule:
@@ -181,8 +186,6 @@ def estimate(
         ArtefactError: an input was altered since it was written.
     """
     rule = rule or UnexplainedRule()
-    if pool.units < 0:
-        raise EstimationError(f"pool {pool.pool_id} of {name} is negative: {pool.units} units")
     sample_manifest = verify_data(sample, SAMPLE_FORMAT, step="the sampling step")
     _verify_influence(influence, gains)
     table = pl.scan_parquet(influence)
@@ -196,10 +199,13 @@ def estimate(
     moments = accumulate(table, outputs, _full_splits(table, ownership))
     works, unexplained_units = work_rows(moments, pool.units)
     creators = creator_rows(moments, works, ownership.sizes)
-    paths = (out_dir / f"{name}.works.parquet", out_dir / f"{name}.creators.parquet")
-    digests = {
-        path.name: write_parquet(path, frame)
-        for path, frame in zip(paths, (works, creators), strict=True)
+    body = _summary(sample_manifest, outputs, moments)
+    body |= {
+        "name": name,
+        "pool_id": pool.pool_id,
+        "pool_units": pool.units,
+        "unexplained_units": unexplained_units,
+        "rule": vars(rule),
     }
     inputs = {
         "influence": sha256_file(influence),
@@ -207,15 +213,20 @@ def estimate(
         "sample": cited_sha256(sample_manifest, sample.name),
         "ownership": ownership.digest(),
     }
-    body = _summary(sample_manifest, outputs, moments)
-    body |= {
-        "date": sample_manifest["date"],
-        "name": name,
-        "pool_id": pool.pool_id,
-        "pool_units": pool.units,
-        "unexplained_units": unexplained_units,
-        "rule": vars(rule),
-        "apportionment": "signed_linear/1",
+    return _write(out_dir, name, (works, creators), inputs, body)
+
+
+def _write(
+    out_dir: Path,
+    name: str,
+    frames: tuple[pl.DataFrame, pl.DataFrame],
+    inputs: Mapping[str, str],
+    body: Mapping[str, Any],
+) -> EstimateResult:
+    """Write both tables, then their manifest."""
+    paths = (out_dir / f"{name}.works.parquet", out_dir / f"{name}.creators.parquet")
+    digests = {
+        path.name: write_parquet(path, frame) for path, frame in zip(paths, frames, strict=True)
     }
     path = out_dir / f"{name}.manifest.json"
     manifest = write_manifest(path, ESTIMATES_FORMAT, inputs=inputs, files=digests, body=body)
@@ -228,6 +239,7 @@ def _summary(
     """Say what the estimates rest on, for the manifest."""
     decoys = moments.decoys
     return {
+        "date": sample_manifest["date"],
         "seed": sample_manifest["seed"],
         "currency": sample_manifest["currency"],
         "population": sample_manifest["population"],
@@ -249,6 +261,7 @@ def _summary(
         },
         "confidence": "95% normal interval, Taylor-linearised, Poisson design",
         "share_scale": PPT,
+        "apportionment": "signed_linear/1",
     }
 
 

@@ -140,8 +140,9 @@ def explain(
     )
     _check_cover(rows, gains)
     x = sum(rows["weighted_value_units"].to_list())
-    if x <= 0:
-        raise EstimationError("the sample is empty or has no value; there is nothing to divide")
+    if not rows.height:
+        # A night without a sample: whatever its pool, nobody's influence explains it.
+        return Outputs(pl.DataFrame(schema=_FACTORS), 0, 0, 0, SCALE, 0, 0, 0, {})
     return _factors(rows, x, gain_min, total_ppm)
 
 
@@ -229,55 +230,58 @@ def accumulate(
     Raises:
         EstimationError: the table is not sorted by output.
     """
-    owners = pl.DataFrame(
-        [
-            (work, creator, float(share))
-            for work, parts in splits.items()
-            for creator, share in parts
-        ],
-        schema={"group_id": pl.String, "creator": pl.String, "part": pl.Float64},
-        orient="row",
-    )
-    works, creators, decoys, masses = [], [], [], []
+    owners = _owners(splits)
+    parts: dict[str, list[pl.DataFrame]] = {"work": [], "creator": [], "decoy": [], "mass": []}
     for piece in _pieces(influence):
         # piece: [rows] of whole outputs; unexplained outputs fall out of the inner join.
         known = piece.join(outputs.table, on="output_id")
         trained = known.filter(pl.col("kind") == "trained")
-        noise = pl.col("influence_nanonats") * pl.col("h_over_t")
-        product = pl.col("f") * pl.col("influence_nanonats").cast(pl.Int128)
-        works.append(
-            trained.with_columns(noise.round().cast(pl.Int64).alias("t"))
-            .group_by("group_id")
-            .agg(product.sum().alias("y"), *_noise())
-        )
+        decoys = known.filter(pl.col("kind") == "decoy")
+        noise = (pl.col("influence_nanonats") * pl.col("h_over_t")).round().cast(pl.Int64)
+        numerator = (pl.col("f") * pl.col("influence_nanonats").cast(pl.Int128)).sum().alias("y")
+        by_work = trained.with_columns(noise.alias("t")).group_by("group_id")
+        parts["work"].append(by_work.agg(numerator, *_noise()))
+        parts["decoy"].append(decoys.group_by("group_id").agg(numerator))
         owned = _creator_parts(trained, owners, outputs.table)
-        creators.append(owned.group_by("creator").agg(_noise()))
-        masses.append(owned.group_by("stratum", "creator").agg(pl.col("mass", "mass_square").sum()))
-        decoys.append(
-            known.filter(pl.col("kind") == "decoy")
-            .group_by("group_id")
-            .agg(product.sum().alias("y"))
-        )
-    moments = Moments(
+        parts["creator"].append(owned.group_by("creator").agg(_noise()))
+        masses = pl.col("mass", "mass_square").sum()
+        parts["mass"].append(owned.group_by("stratum", "creator").agg(masses))
+    moments = _gathered(parts, outputs, splits)
+    numerators = sum(y for y, *_ in moments.works.values())
+    assert numerators == outputs.explained_total, (numerators, outputs.explained_total)
+    return moments
+
+
+def _owners(splits: Mapping[str, Sequence[tuple[str, Fraction]]]) -> pl.DataFrame:
+    """Make the table of owners: group_id, creator, part."""
+    rows = [(work, name, float(share)) for work, owns in splits.items() for name, share in owns]
+    schema = {"group_id": pl.String, "creator": pl.String, "part": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _gathered(
+    parts: Mapping[str, Sequence[pl.DataFrame]],
+    outputs: Outputs,
+    splits: Mapping[str, Sequence[tuple[str, Fraction]]],
+) -> Moments:
+    """Add up the pieces' sums."""
+    named = _total(parts["work"], "group_id", _SUMS)
+    masses = pl.concat(parts["mass"]).group_by("stratum", "creator").agg(pl.all().sum())
+    return Moments(
         denominator=outputs.explained_total + outputs.unexplained,
         unexplained=outputs.unexplained,
         unexplained_square=outputs.unexplained_square,
         noise_square=outputs.noise_square,
         random=outputs.random,
         splits=splits,
+        works=dict.fromkeys(splits, (0, 0, 0, 0)) | {n: (y, s, c, o) for n, (y, s, c, o) in named},
+        creators={n: (s, c, o) for n, (s, c, o) in _total(parts["creator"], "creator", _SUMS[1:])},
+        decoys={n: y for n, (y,) in _total(parts["decoy"], "group_id", _SUMS[:1])},
+        spreads_ppm={
+            name: _spread(masses.filter(pl.col("stratum") == name), *whole)
+            for name, whole in sorted(outputs.strata.items())
+        },
     )
-    moments.works = dict.fromkeys(splits, (0, 0, 0, 0))
-    moments.works |= {n: (y, s, c, o) for n, (y, s, c, o) in _total(works, "group_id", _SUMS)}
-    moments.creators = {n: (s, c, o) for n, (s, c, o) in _total(creators, "creator", _SUMS[1:])}
-    moments.decoys = {n: y for n, (y,) in _total(decoys, "group_id", _SUMS[:1])}
-    table = pl.concat(masses).group_by("stratum", "creator").agg(pl.exclude("creator").sum())
-    moments.spreads_ppm = {
-        name: _spread(table.filter(pl.col("stratum") == name), *outputs.strata[name])
-        for name in sorted(outputs.strata)
-    }
-    numerators = sum(y for y, *_ in moments.works.values())
-    assert numerators == outputs.explained_total, (numerators, outputs.explained_total)
-    return moments
 
 
 def _noise() -> list[pl.Expr]:

@@ -17,6 +17,7 @@ Stratified Poisson sampling with permanent random numbers:
    to the others, so the expected size stays the size asked for.
 4. All of it is whole numbers: pi in parts per 10^12, u as a 256-bit number.
 5. When the size asked for is the whole stratum, every pi is 1: a census, with no variance.
+6. A night without money has a sample without rows: a nil report, not an error.
 
 Sources: Särndal, Swensson and Wretman, Model Assisted Survey Sampling (1992), 3.5 (Poisson
 sampling), 3.6.1 and 3.7 (size-proportional and stratified designs); Ohlsson, Coordination of
@@ -176,15 +177,11 @@ def draw_sample(
         The manifest (`byline-sample/1`).
 
     Raises:
-        SampleError: nothing is payable, or the size or a stratum column is not usable.
+        SampleError: the size or a stratum column is not usable.
         ArtefactError: the outputs were altered since they were written.
     """
     manifest = verify_data(outputs, OUTPUTS_FORMAT, step="`byline ingest`")
-    if target_size < 1:
-        raise SampleError(f"the sample size must be at least 1, got {target_size}")
-    unknown = [name for name in strata if name not in pl.scan_parquet(outputs).collect_schema()]
-    if unknown:
-        raise SampleError(f"{outputs} has no column {unknown[0]!r} to stratify by; use others")
+    _check_request(outputs, target_size, strata)
     population = _population(outputs, strata)
     designs = design(population, target_size, allocation=allocation, spreads_ppm=spreads_ppm or {})
     rows = drawn_rows(population, designs, bytes.fromhex(seed_hex))
@@ -199,23 +196,26 @@ def draw_sample(
         },
         files={out.name: digest},
         body={
+            **{key: manifest[key] for key in ("batch_root", "date", "currency")},
             "seed": seed_hex,
             "previous_root": previous_root,
-            "batch_root": manifest["batch_root"],
-            "date": manifest["date"],
-            "currency": manifest["currency"],
             "target_size": target_size,
             "allocation": allocation,
             "strata_columns": list(strata),
             "strata": [stratum.as_json() for stratum in designs.values()],
-            "population": {
-                "outputs": sum(s.outputs for s in designs.values()),
-                "value_units": sum(s.value_units for s in designs.values()),
-                "effective_outputs": _effective_outputs(population),
-            },
+            "population": _population_facts(population, designs),
             "sampled": frame.height,
         },
     )
+
+
+def _check_request(outputs: Path, target_size: int, strata: Sequence[str]) -> None:
+    """Refuse a size below one and columns that the outputs do not have."""
+    if target_size < 1:
+        raise SampleError(f"the sample size must be at least 1, got {target_size}")
+    unknown = [name for name in strata if name not in pl.scan_parquet(outputs).collect_schema()]
+    if unknown:
+        raise SampleError(f"{outputs} has no column {unknown[0]!r} to stratify by; use others")
 
 
 def stratum_of(manifest: Mapping[str, Any], name: str) -> Stratum:
@@ -236,12 +236,16 @@ def stratum_name(columns: Sequence[str], values: Sequence[object]) -> str:
     return "|".join(f"{c}={'' if v is None else v}" for c, v in pairs) or "all"
 
 
-def _effective_outputs(population: pl.LazyFrame) -> int:
-    """Give (sum v)^2 / sum v^2: how many outputs of equal worth the population amounts to."""
+def _population_facts(population: pl.LazyFrame, designs: Mapping[str, Stratum]) -> dict[str, int]:
+    """Give the population's size, value, and (sum v)^2 / sum v^2: its outputs of equal worth."""
     value = pl.col("value_units").cast(pl.Int128)
     sums = population.select(value.sum().alias("v"), (value * value).sum().alias("v2"))
     total, squares = sums.collect(engine="streaming").row(0)
-    return int(total * total // squares) if squares else 0
+    return {
+        "outputs": sum(stratum.outputs for stratum in designs.values()),
+        "value_units": int(total),
+        "effective_outputs": int(total * total // squares) if squares else 0,
+    }
 
 
 def _population(outputs: Path, strata: Sequence[str]) -> pl.LazyFrame:

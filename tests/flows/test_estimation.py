@@ -215,6 +215,14 @@ def test_a_night_that_nothing_explains_goes_to_the_unexplained_whole(tmp_path):
     assert set(works["accrual_units"]) == set(creators["accrual_units"]) == {0}
 
 
+def test_a_night_without_a_sample_is_estimated_too(tmp_path):
+    """A nil night has empty tables, and a pool, if it has one, is unexplained whole."""
+    night = Night(tmp_path, outputs=0)
+    works, creators, manifest = night.run()
+    assert works.height == creators.height == manifest["sampled"] == 0
+    assert (manifest["unexplained_ppt"], manifest["unexplained_units"]) == (PPT, POOL.units)
+
+
 def test_co_creators_share_by_the_split_and_the_unclaimed_part_is_unmatched(tmp_path):
     """Splits apply to the work's share; what no split covers belongs to nobody yet."""
     night = Night(tmp_path, works=1)

@@ -235,9 +235,14 @@ def test_bad_requests_are_refused_with_the_reason(tmp_path):
         sample(source, tmp_path / "s.parquet", allocation="magic")
     with pytest.raises(SampleError, match="64 hex digits"):
         check_draw("e", seed_hex="zz", pi_ppt=1)
-    empty = write_outputs(tmp_path / "empty.parquet", [{"event_id": "a", "value_units": 0}])
-    with pytest.raises(SampleError, match="no payable output has a value"):
-        sample(empty, tmp_path / "s.parquet")
+
+
+@pytest.mark.parametrize("rows", [[], [{"event_id": "a", "value_units": 0}]])
+def test_a_night_without_money_has_an_empty_sample(tmp_path, rows):
+    """A nil report is a report: the step ends well and the manifest says zero."""
+    manifest, drawn = sample(write_outputs(tmp_path / "o.parquet", rows), tmp_path / "s.parquet")
+    assert drawn.height == manifest["sampled"] == 0
+    assert manifest["population"]["value_units"] == 0
 
 
 def test_altered_outputs_are_not_sampled(tmp_path):
