@@ -30,7 +30,14 @@ from typing import Any
 import orjson
 import polars as pl
 
-from flows.artefacts import manifest_path, sink_parquet, verify_data, write_manifest
+from flows.artefacts import (
+    canonical_json,
+    manifest_path,
+    sha256_bytes,
+    sink_parquet,
+    verify_data,
+    write_manifest,
+)
 from flows.canonical_rows import DAY_US, EPOCH_ORDINAL, IngestSettings, RowMaker
 from flows.filter import FilterSettings, decide, exclusion_counts, keys_of
 from flows.ingest_schema import OUTPUTS_FORMAT, OUTPUTS_SCHEMA
@@ -342,6 +349,8 @@ def _plain(filters: FilterSettings) -> dict[str, Any]:
     values = dict(vars(filters))
     values["test_tenants"] = sorted(filters.test_tenants)
     values["appeals"] = sorted(filters.appeals)
-    values["names"] = dict(sorted((filters.names or {}).items()))
+    # Names of people stay in the settings; the manifest only fixes which list was used.
+    names = dict(sorted((filters.names or {}).items()))
+    values["names"] = {"count": len(names), "sha256": sha256_bytes(canonical_json(names))}
     values["self_dealing"] = dict(sorted((filters.self_dealing or {}).items()))
     return values

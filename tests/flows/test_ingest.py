@@ -11,6 +11,7 @@ import zstandard
 from flows.artefacts import manifest_path
 from flows.canonical_rows import IngestSettings, pseudonym
 from flows.data_errors import ArtefactAlteredError, LogError, LogFormatUnknownError, LogMissingError
+from flows.filter import FilterSettings
 from flows.ingest import ingest
 from flows.ingest_schema import OUTPUTS_SCHEMA
 from flows.quarantine import read_quarantine
@@ -211,6 +212,15 @@ def test_names_of_tenants_and_users_are_not_kept(tmp_path):
     text = "".join(str(frame[column].to_list()) for column in frame.columns)
     assert "tenant-1" not in text
     assert "user-1" not in text
+
+
+def test_names_that_prompts_may_repeat_are_not_written_down(tmp_path):
+    """The manifest fixes which list was used by its digest, not by the people on it."""
+    write_log(tmp_path / "logs/a.jsonl", [otel(1)])
+    filters = FilterSettings(names={"a writer": "party_1"})
+    manifest = run_ingest(tmp_path, filters=filters).manifest
+    assert manifest["filters"]["names"]["count"] == 1
+    assert "a writer" not in json.dumps(manifest)
 
 
 def test_an_empty_night_is_a_table_without_rows(tmp_path):
