@@ -72,7 +72,8 @@ class Codec:
             GradientIndexError: a number is too large for float16.
         """
         if self.dtype == "float32":
-            return rows.contiguous().numpy().astype("<f4", copy=False).view(np.uint8)
+            # A copy: rows are a view of a buffer that the next batch fills again.
+            return rows.contiguous().numpy().astype("<f4", copy=True).view(np.uint8)
         if self.dtype == "float16":
             top = float(rows.abs().amax()) if rows.numel() else 0.0
             if top > _FLOAT16_MAX:

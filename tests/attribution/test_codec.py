@@ -93,3 +93,13 @@ def test_a_budget_without_room_is_refused():
         numbers_for("int8", 100, 48)
     with pytest.raises(GradientIndexError, match="choose one of"):
         row_bytes("int3", 1, 1)
+
+
+@pytest.mark.parametrize("dtype", BITS)
+def test_what_was_stored_does_not_change_with_the_buffer(dtype):
+    """Rows come from a buffer that the next batch fills: storing must not share it."""
+    made, steps = rows()
+    stored = Codec(dtype, steps, WIDTHS).encode(made)
+    before = stored.copy()
+    made.zero_()
+    assert np.array_equal(stored, before)

@@ -310,7 +310,7 @@ def test_smaller_numbers_keep_the_scores(space, built, tmp_path, dtype):
     after = Attributor(GradientIndex.open(tmp_path / "i")).documents(QUERIES).influence
     assert (
         float((after - before).norm() / before.norm())
-        < {"float16": 0.001, "int8": 0.02, "int4": 0.15}[dtype]
+        < {"float16": 0.001, "int8": 0.02, "int4": 0.3}[dtype]
     )
 
 

@@ -52,11 +52,11 @@ def test_the_budget_goes_where_the_energy_is():
 
 
 def test_leading_eigenvectors_hold_the_mass_that_exact_ones_hold():
-    """Subspace iteration loses a thousandth of the mass at most."""
+    """Subspace iteration loses a hundredth of the mass at most."""
     matrix = factor(200, 5)
     values, vectors = leading(matrix, 20)
     exact, _ = decompose(matrix)
-    assert float(values.sum()) >= 0.999 * float(exact[:20].sum())
+    assert float(values.sum()) >= 0.99 * float(exact[:20].sum())
     torch.testing.assert_close(vectors.T @ vectors, torch.eye(20, dtype=torch.float64))
     again, _ = leading(matrix, 20)
     assert torch.equal(values, again)
