@@ -165,7 +165,8 @@ def _pack(codes: np.ndarray, bits: int) -> np.ndarray:
     count, numbers = codes.shape
     padded = np.zeros((count, -(-numbers // per) * per), dtype=np.uint8)
     padded[:, :numbers] = codes
-    parts = padded.reshape(count, -1, per)
+    # Both axes are named: with no row there is nothing to infer one from.
+    parts = padded.reshape(count, padded.shape[1] // per, per)
     packed = np.zeros(parts.shape[:2], dtype=np.uint8)
     for place in range(per):
         packed |= parts[:, :, place] << (bits * place)
