@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from contracts.money import Currency, format_units
-from reports.exports.leaves import book_lines
+from reports.exports.leaves import BookLine, book_lines
 from reports.render.csv import csv_bytes
 
 GL_DETAIL: Final = (
@@ -75,25 +75,7 @@ def audit_data_files(leaves: Iterable[bytes], first: str, last: str) -> dict[str
         if line.period < first:
             beginning[account] += line.units
             continue
-        detail.append(
-            (
-                line.entry_id,
-                line.line,
-                line.description,
-                f"{line.scope}/{line.kind}",
-                line.effective_on,
-                int(line.period[:4]),
-                int(line.period[5:]),
-                line.account_id,
-                format_units(abs(line.units), line.currency),
-                "D" if line.units > 0 else "C",
-                Currency.parse(line.currency).code,
-                line.prepared_by,
-                line.approved_by,
-                "Y" if line.reverses else "N",
-                line.reverses,
-            )
-        )
+        detail.append(_detail(line))
     accounts = sorted({account_id for account_id, _ in ending})
     span = f"{first.replace('-', '')}_{last.replace('-', '')}"
     return {
@@ -114,6 +96,26 @@ def audit_data_files(leaves: Iterable[bytes], first: str, last: str) -> dict[str
             ],
         ),
     }
+
+
+def _detail(line: BookLine) -> tuple[str | int, ...]:
+    return (
+        line.entry_id,
+        line.line,
+        line.description,
+        f"{line.scope}/{line.kind}",
+        line.effective_on,
+        int(line.period[:4]),
+        int(line.period[5:]),
+        line.account_id,
+        format_units(abs(line.units), line.currency),
+        "D" if line.units > 0 else "C",
+        Currency.parse(line.currency).code,
+        line.prepared_by,
+        line.approved_by,
+        "Y" if line.reverses else "N",
+        line.reverses,
+    )
 
 
 def _account(account_id: str) -> tuple[str, str, str]:

@@ -108,28 +108,67 @@ def entry(seq, kind, day, units, description):
     return EntryRef(f"je_{seq:04d}bq7c3m5xk2p9w4t8z6v1n0", seq, kind, day, units, description)
 
 
+MOVEMENTS = (
+    Movement("earned", 135_500_000),
+    Movement("adjustment", 2_345_678, "late log file of 2026-10-30"),
+    Movement("reserve_taken", -13_550_000, "10 % of gross, released 2027-05-31"),
+    Movement("recoupment", -50_000_000, "advance of 2026-07-01"),
+    Movement("withholding_tax", -1_355_000, "1 % of gross"),
+    Movement("payout", -12_000_000, "2026-11-15, payout:000017"),
+)
+
+WORKING = (
+    WorkingLine("Accrued", "61.25 + 55.00 + 20.50 - 1.25 (signed, two nights)", 135_500_000),
+    WorkingLine("Floor and noise", "above zero, interval excludes zero", 135_500_000),
+    WorkingLine("Reserve", "10 % x 135.500000", -13_550_000),
+    WorkingLine("Advance recouped", "min(50.000000 unrecouped, 135.500000)", -50_000_000),
+)
+
+HISTORY = (
+    PeriodShare("2026-08", 41_000_000_000, 30_000_000_000, 52_000_000_000),
+    PeriodShare("2026-09", 12_000_000_000, -4_000_000_000, 28_000_000_000),
+    PeriodShare("2026-10", 48_000_000_000, 39_000_000_000, 57_000_000_000),
+    PeriodShare("2026-11", 54_200_000_000, 45_500_000_000, 62_900_000_000),
+)
+
+ENTRIES = (
+    entry(9, "payout", "2026-11-15", -12_000_000, "Payout batch 17"),
+    entry(11, "adjustment", "2026-11-20", 2_345_678, "Late log file of 2026-10-30"),
+    entry(15, "apportionment", "2026-11-30", 135_500_000, "Pool pool:inference of 2026-11"),
+    entry(16, "recoupment", "2026-11-30", -50_000_000, "Advance of 2026-07-01"),
+    entry(17, "reserve", "2026-11-30", -13_550_000, "Reserve 10 %"),
+    entry(18, "tax", "2026-11-30", -1_355_000, "Withholding tax"),
+)
+
+
+POOLS = (
+    PoolReconciliation(
+        POOL,
+        "2026-11",
+        2_500_000_000,
+        {
+            "paid": 2_106_499_999,
+            "unlicensed": 201_000_000,
+            "unmatched": 52_500_000,
+            "below_noise": 64_999_999,
+            "unexplained": 75_000_001,
+            "fees": 0,
+            "rounding": 1,
+        },
+        135_500_000,
+        "30 % of 8,333.333334 revenue of payable outputs",
+    ),
+)
+
+
 def inputs(**changes):
     """A full statement: opening balance, earnings, recoupment, adjustment, reserve, payout."""
     base = StatementInputs(
         header=header(),
         opening_units=12_000_000,
-        movements=(
-            Movement("earned", 135_500_000),
-            Movement("adjustment", 2_345_678, "late log file of 2026-10-30"),
-            Movement("reserve_taken", -13_550_000, "10 % of gross, released 2027-05-31"),
-            Movement("recoupment", -50_000_000, "advance of 2026-07-01"),
-            Movement("withholding_tax", -1_355_000, "1 % of gross"),
-            Movement("payout", -12_000_000, "2026-11-15, payout:000017"),
-        ),
+        movements=MOVEMENTS,
         works=works(),
-        working=(
-            WorkingLine(
-                "Accrued", "61.25 + 55.00 + 20.50 - 1.25 (signed, two nights)", 135_500_000
-            ),
-            WorkingLine("Floor and noise", "above zero, interval excludes zero", 135_500_000),
-            WorkingLine("Reserve", "10 % x 135.500000", -13_550_000),
-            WorkingLine("Advance recouped", "min(50.000000 unrecouped, 135.500000)", -50_000_000),
-        ),
+        working=WORKING,
         adjustments=(
             AdjustmentLine(
                 "usage_correction",
@@ -140,24 +179,7 @@ def inputs(**changes):
                 "je_0011bq7c3m5xk2p9w4t8z6v1n0",
             ),
         ),
-        pools=(
-            PoolReconciliation(
-                POOL,
-                "2026-11",
-                2_500_000_000,
-                {
-                    "paid": 2_106_499_999,
-                    "unlicensed": 201_000_000,
-                    "unmatched": 52_500_000,
-                    "below_noise": 64_999_999,
-                    "unexplained": 75_000_001,
-                    "fees": 0,
-                    "rounding": 1,
-                },
-                135_500_000,
-                "30 % of 8,333.333334 revenue of payable outputs",
-            ),
-        ),
+        pools=POOLS,
         excluded=(
             ExcludedTraffic("error", 9),
             ExcludedTraffic("test", 14),
@@ -172,20 +194,8 @@ def inputs(**changes):
         unrecouped_opening_units=50_000_000,
         reserves=(ReserveLine("2027-05-31", 13_550_000),),
         year_to_date=YearToDate(190_250_000, 50_000_000, 1_355_000, 54_000_000),
-        history=(
-            PeriodShare("2026-08", 41_000_000_000, 30_000_000_000, 52_000_000_000),
-            PeriodShare("2026-09", 12_000_000_000, -4_000_000_000, 28_000_000_000),
-            PeriodShare("2026-10", 48_000_000_000, 39_000_000_000, 57_000_000_000),
-            PeriodShare("2026-11", 54_200_000_000, 45_500_000_000, 62_900_000_000),
-        ),
-        entries=(
-            entry(9, "payout", "2026-11-15", -12_000_000, "Payout batch 17"),
-            entry(11, "adjustment", "2026-11-20", 2_345_678, "Late log file of 2026-10-30"),
-            entry(15, "apportionment", "2026-11-30", 135_500_000, "Pool pool:inference of 2026-11"),
-            entry(16, "recoupment", "2026-11-30", -50_000_000, "Advance of 2026-07-01"),
-            entry(17, "reserve", "2026-11-30", -13_550_000, "Reserve 10 %"),
-            entry(18, "tax", "2026-11-30", -1_355_000, "Withholding tax"),
-        ),
+        history=HISTORY,
+        entries=ENTRIES,
         checkpoint=CheckpointRef(
             "ledger.example/byline",
             18,
