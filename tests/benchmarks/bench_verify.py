@@ -121,10 +121,11 @@ def main(argv: list[str] | None = None) -> int:
             good &= held and (entries == 1 or verify_s < TARGET_S * total / 1_000_000)
             size_mib = pack.stat().st_size / 2**20
             name = f"{entries:>9,} x {postings:>9,} postings"
-            rate = entries * postings / verify_s
+            rate = f"{entries * postings / verify_s:,.0f} postings"
+            verdict = "" if held else " NOT VERIFIED"
             print(
                 f"{name:27} | {size_mib:8.0f} | {wrote_s:7.1f} | {verify_s:8.2f} | {cpu_s:5.1f} "
-                f"| {floor_s:7.2f} | {peak_mib:3.0f} | {rate:,.0f} postings{'' if held else ' NOT VERIFIED'}"
+                f"| {floor_s:7.2f} | {peak_mib:3.0f} | {rate}{verdict}"
             )
             if not held:
                 print(printed)
