@@ -147,12 +147,19 @@ class PostgresqlBulk:
             # SAVEPOINT by hand: psycopg's own transaction() would commit if it came first.
             self._raw.execute("SAVEPOINT entries")
             try:
-                self._copy(f"COPY journal_entry ({_NAMES}) FROM STDIN", map(_copy_line, rows))
+                self.copy_entries(rows)
             except psycopg.errors.UniqueViolation:
                 # Some are there already: they are told apart below.
                 self._raw.execute("ROLLBACK TO SAVEPOINT entries")
             else:
                 return {str(row[0]) for row in rows}
+        return self._insert_missing(rows)
+
+    def copy_entries(self, rows: Sequence[EntryValues]) -> None:
+        """Insert entries that are all new; a unique violation if one is not."""
+        self._copy(f"COPY journal_entry ({_NAMES}) FROM STDIN", map(_copy_line, rows))
+
+    def _insert_missing(self, rows: Sequence[EntryValues]) -> set[str]:
         columns = [list(column) for column in zip(*rows, strict=True)]
         with self._raw.cursor() as cursor:
             cursor.execute(

@@ -267,22 +267,20 @@ class SealRow(SQLModel, table=True):
 class LedgerHeadRow(SQLModel, table=True):
     """The one row under whose lock places in the book are given out.
 
-    `size` is the number of leaves. `claimed` is the highest place that a posting asked for
-    (PostgreSQL); `unsealed` the number of entries without a seal (SQLite). Both are found
-    settled at every commit.
+    `size` is the number of leaves. `claimed` is the highest place that a posting asked for on
+    PostgreSQL; it is settled at every commit.
     """
 
     __tablename__ = "ledger_head"
     __table_args__ = (
         CheckConstraint("id = 1", name="one_row"),
-        CheckConstraint("size >= 0 AND claimed >= 0 AND unsealed >= 0", name="not_negative"),
+        CheckConstraint("size >= 0 AND claimed >= 0", name="not_negative"),
         STRICT,
     )
 
     id: int = Field(sa_column=Column("id", Integer, primary_key=True, autoincrement=False))
     size: int = _whole()
     claimed: int = _whole()
-    unsealed: int = _whole()
 
 
 class AccessLogRow(SQLModel, table=True):

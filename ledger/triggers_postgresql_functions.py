@@ -288,7 +288,6 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = 'byline:head the head of the book is one row';
     END IF;
     IF NEW.id <> OLD.id OR NEW.size < OLD.size OR NEW.claimed < OLD.claimed
-        OR NEW.unsealed <> OLD.unsealed
         OR (NEW.size > OLD.size
             AND NOT EXISTS (SELECT 1 FROM seal WHERE ledger_seq = NEW.size)
             AND NOT EXISTS (SELECT 1 FROM access_log WHERE ledger_seq = NEW.size)

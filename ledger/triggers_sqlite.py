@@ -6,7 +6,8 @@
    unless recursive_triggers is on, so inserts are guarded too: an existing key is refused.
 3. The checks that a raw client could switch off by pragma are repeated here: CHECK
    constraints (ignore_check_constraints) and the deferred foreign key (foreign_keys), the
-   latter by a count of unsealed entries that must be zero at the next connection.
+   latter by numbering entries and seals without a gap: their last numbers must be equal at
+   the next connection.
 
 SQLite sums whole numbers in 64 bits and fails on overflow, so sums are taken in two halves.
 A message starts with `byline:` and a code; `store_errors` turns the code into an error.
@@ -42,7 +43,9 @@ END"""
 
 _JOURNAL_ENTRY_COUNT = """CREATE TRIGGER journal_entry_count AFTER INSERT ON journal_entry
 BEGIN
-    UPDATE ledger_head SET unsealed = unsealed + 1 WHERE id = 1;
+    SELECT RAISE(ABORT, 'byline:numbering rows of journal_entry are numbered without a gap')
+        WHERE NEW.rowid IS NOT (SELECT coalesce(max(rowid), 0) + 1 FROM journal_entry
+            WHERE rowid < NEW.rowid);
 END"""
 
 # The foreign keys of the table say the same about accounts; they can be switched off.
@@ -120,7 +123,10 @@ END"""
 
 _SEAL_COUNT = """CREATE TRIGGER seal_count AFTER INSERT ON seal
 BEGIN
-    UPDATE ledger_head SET size = NEW.ledger_seq, unsealed = unsealed - 1 WHERE id = 1;
+    UPDATE ledger_head SET size = NEW.ledger_seq WHERE id = 1;
+    SELECT RAISE(ABORT, 'byline:numbering rows of seal are numbered without a gap')
+        WHERE NEW.rowid IS NOT (SELECT coalesce(max(rowid), 0) + 1 FROM seal
+            WHERE rowid < NEW.rowid);
 END"""
 
 _ACCESS_LOG_ACCEPT = """CREATE TRIGGER access_log_accept BEFORE INSERT ON access_log
@@ -180,7 +186,6 @@ WHEN NEW.id <> OLD.id
             OR EXISTS (SELECT 1 FROM access_log WHERE ledger_seq = NEW.size)
             OR EXISTS (SELECT 1 FROM settlement_period WHERE ledger_seq = NEW.size))))
     OR NEW.claimed <> OLD.claimed
-    OR abs(NEW.unsealed - OLD.unsealed) > 1
 BEGIN
     SELECT RAISE(ABORT, 'byline:head the head of the book moves only with a leaf');
 END"""

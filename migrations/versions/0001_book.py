@@ -130,11 +130,9 @@ STATEMENTS = (
     id INTEGER NOT NULL,
     size {whole} NOT NULL,
     claimed {whole} NOT NULL,
-    unsealed {whole} NOT NULL,
     CONSTRAINT pk_ledger_head PRIMARY KEY (id),
     CONSTRAINT ck_ledger_head_one_row CHECK (id = 1),
-    CONSTRAINT ck_ledger_head_not_negative CHECK (size >= 0 AND claimed >= 0 AND unsealed
-        >= 0)
+    CONSTRAINT ck_ledger_head_not_negative CHECK (size >= 0 AND claimed >= 0)
 ){strict}""",
     """CREATE TABLE personal_commitment (
     commitment {text} NOT NULL,
@@ -203,7 +201,7 @@ STATEMENTS = (
     CONSTRAINT ck_posting_line_no_positive CHECK (line_no >= 1){posting_has}
 ){clustered}""",
     "CREATE INDEX ix_posting_account_id ON posting (account_id, currency, ledger_seq, units)",
-    "INSERT INTO ledger_head (id, size, claimed, unsealed) VALUES (1, 0, 0, 0)",
+    "INSERT INTO ledger_head (id, size, claimed) VALUES (1, 0, 0)",
 )
 
 # PostgreSQL wants the table to exist before a key points to it.

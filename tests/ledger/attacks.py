@@ -223,7 +223,7 @@ ATTACKS: dict[str, list[str]] = {
     "head moved": ["UPDATE ledger_head SET size = 99"],
     "head moved back": ["UPDATE ledger_head SET size = 3", line(5, 3, 4)],
     "head deleted": ["DELETE FROM ledger_head"],
-    "second head": ["INSERT INTO ledger_head (id, size, claimed, unsealed) VALUES (2, 0, 0, 0)"],
+    "second head": ["INSERT INTO ledger_head (id, size, claimed) VALUES (2, 0, 0)"],
     "checkpoint of the future": [
         "INSERT INTO checkpoint (size, root, note, frontier) VALUES (99, {hash}, 'x', 'x')"
     ],

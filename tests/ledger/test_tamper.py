@@ -73,6 +73,23 @@ def test_a_raw_client_is_found_out_at_the_next_connection(sqlite_url, done):
         LedgerStore.open(sqlite_url)
 
 
+@pytest.mark.parametrize("number", [-5, 0, 99])
+def test_an_entry_cannot_be_hidden_from_the_count(sqlite_url, number):
+    """Rows are numbered without a gap, so that the last number is the count of entries."""
+    prepare(sqlite_url)
+    raw = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
+    raw.execute("PRAGMA foreign_keys = 0")
+    with pytest.raises(sqlite3.IntegrityError, match="numbered without a gap"):
+        raw.execute(
+            "INSERT INTO journal_entry (rowid, entry_id, scope, key, kind, period, effective_on, "
+            "description, prepared_by, evidence, payload_sha256) SELECT ?, 'je_y', scope, 'y', "
+            "'accrual', period, effective_on, description, 'x', evidence, payload_sha256 "
+            "FROM journal_entry LIMIT 1",
+            (number,),
+        )
+    raw.close()
+
+
 TRIGGERS_OF_POSTGRESQL = {
     "trigger disabled": (
         ["ALTER TABLE posting DISABLE TRIGGER posting_accept"],
@@ -170,7 +187,7 @@ def test_an_unsealed_entry_of_replica_mode_is_swept_up(postgresql_url):
         "INSERT OR REPLACE INTO seal SELECT * FROM seal",
         "INSERT OR REPLACE INTO access_log SELECT * FROM access_log",
         "INSERT OR REPLACE INTO settlement_period SELECT * FROM settlement_period",
-        "INSERT OR REPLACE INTO ledger_head VALUES (1, 0, 0, 0)",
+        "INSERT OR REPLACE INTO ledger_head VALUES (1, 0, 0)",
         (
             "REPLACE INTO settlement_period SELECT period, 'open', prepared_by, approved_by, 8, "
             "leaf_hash, recorded_at FROM settlement_period WHERE action = 'close'"
