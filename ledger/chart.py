@@ -4,8 +4,8 @@
 2. What a payee is owed stands in `Liabilities:RoyaltiesPayable`.
 3. Money whose owner is not known, not under contract, in dispute or too uncertain to pay goes
    to a suspense account with a name, never quietly to the others.
-4. Ids of creators and payees may hold colons; in an account name a colon separates words, so
-   a colon of an id is written as "/" and an id that cannot be written so is refused.
+4. An id stands in an account name as it is, so two ids never share an account; an id that no
+   account name can hold (one that ends in a colon, say) is refused.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ def disputed(payee_id: str) -> str:
 
 
 def owner_of(account_id: str) -> str | None:
-    """Return the creator or payee that an account belongs to, as the account spells it.
+    """Return the creator or payee that an account belongs to.
 
     Returns:
-        The last part of an account kept per party, or None for the house's own accounts.
+        What follows the prefix of an account kept per party, or None for the house's own accounts.
 
     >>> owner_of("Liabilities:Accrued:pkg-numpy"), owner_of("Expenses:Royalty")
     ('pkg-numpy', None)
@@ -85,4 +85,4 @@ def owner_of(account_id: str) -> str | None:
 
 
 def _named(prefix: str, owner_id: str) -> str:
-    return check_account_id(prefix + owner_id.replace(":", "/"))
+    return check_account_id(prefix + owner_id)
