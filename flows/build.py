@@ -88,6 +88,7 @@ def build_index_at(
             projection=wanted.projection,
             damping=wanted.damping,
             fit_share=wanted.fit_share,
+            fit_documents_min=wanted.fit_documents_min,
         ),
         on_progress or (lambda _part, _done, _all: None),
     )

@@ -223,7 +223,7 @@ def write_inputs(workspace: Workspace, accruals: PeriodAccruals, book: Agreement
     content = {
         "format": INPUTS_FORMAT,
         "period": accruals.period,
-        "agreements": agreements_digest(book),
+        "agreements": agreements_digest(workspace, book),
         "catalogue": sha256_file(workspace.catalogue),
         "nights": {
             accrual.night.name: sha256_file(accrual.night.manifest("estimates"))

@@ -45,8 +45,11 @@ def hold(folder: Path, name: str) -> Iterator[str | None]:
             raise LockHeldError(name, str(path), _read_holder(handle) or "an unnamed one") from None
         died = _read_holder(handle)
         _write_holder(handle)
-        yield died
-        os.ftruncate(handle, 0)
+        try:
+            yield died
+        finally:
+            # Only a holder that was killed leaves its name behind.
+            os.ftruncate(handle, 0)
     finally:
         os.close(handle)
 

@@ -24,6 +24,7 @@ from flows.locks import hold
 from flows.progress import Reporter
 from flows.publish_inputs import BookView, settlement_inputs, statement_inputs_of, usage_of
 from flows.seal import seal_books
+from flows.settle import agreements_list
 from flows.workspace import Workspace
 from ledger.checkpoint import Checkpoint, read_signer
 from ledger.merkle import MerkleTree
@@ -182,7 +183,7 @@ def _write_pack(
             leaves=books.leaves(0),
             checkpoint=view.note,
             earlier=tuple(item.note for item in stored if item.size < view.checkpoint.size),
-            evidence=dict(_evidence(workspace, plan)),
+            evidence=dict(_evidence(workspace, plan, view)),
             statements={path.name: path for path in statements},
             reports=reports,
         ),
@@ -191,8 +192,17 @@ def _write_pack(
     return f"{summary.papers} papers, {summary.size_bytes / 1e6:.1f} MB, {summary.sha256[:12]}"
 
 
-def _evidence(workspace: Workspace, plan: ClosePlan) -> Iterator[tuple[str, Path]]:
+def _evidence(
+    workspace: Workspace, plan: ClosePlan, view: BookView
+) -> Iterator[tuple[str, bytes | Path]]:
     """Name every file behind the period's entries that may leave the house."""
+    for sealed in view.entries:
+        if digest := sealed.entry.evidence.get("agreements"):
+            path = agreements_list(workspace, digest)
+            yield path.name, path
+    for agreement in read_agreements(workspace).agreements:
+        name = f"agreement.{agreement.agreement_id}.v{agreement.version}.yaml"
+        yield name.replace(":", "_").replace("/", "_"), agreement.payload.encode("utf-8")
     yield "catalogue.json", workspace.catalogue
     yield (
         inputs_file(workspace, plan.accruals.period).name,

@@ -94,6 +94,7 @@ class AttributionSettings(_Section):
     dtype: Literal["float32", "float16", "int8", "int4", "int2", "int1"] = "int4"
     damping: float = Field(default=0.01, gt=0, le=1)
     fit_share: float = Field(default=0.15, gt=0, le=1)
+    fit_documents_min: int = Field(default=256, ge=1)
     shard_outputs: int = Field(default=64, ge=1)
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import polars as pl
 
@@ -26,13 +27,20 @@ from contracts.agreement import AgreementBook
 from contracts.money import format_units
 from contracts.period import Period
 from contracts.work import load_catalogue
-from flows.artefacts import canonical_json, read_manifest, sha256_bytes, sha256_file
+from flows.artefacts import (
+    canonical_json,
+    read_manifest,
+    sha256_bytes,
+    sha256_file,
+    write_bytes,
+)
 from flows.books import find_entry, open_books, read_agreements
 from flows.errors import NightError
 from flows.estimation import ESTIMATES_FORMAT
 from flows.night import Night, StepOutcome
 from flows.ownership import Part, parts_of, splits_on
 from flows.progress import Step
+from flows.workspace import Workspace
 from ledger import chart
 from ledger.entry import JournalEntry, Posting
 from ledger.period_close import PeriodStatus
@@ -40,6 +48,7 @@ from ledger.store import LedgerStore
 
 SCOPE = "nightly"
 PREPARER = "system"
+AGREEMENTS_FORMAT = "byline-agreements-list/1"
 EVIDENCE_KINDS = ("outputs", "sample", "influence", "estimates")
 STANDING_ACCOUNTS = {
     Standing.UNLICENSED: chart.UNLICENSED,
@@ -220,11 +229,32 @@ def _evidence(night: Night, book: AgreementBook) -> dict[str, str]:
     """Give the digest of everything the entry rests on."""
     evidence = {kind: sha256_file(night.manifest(kind)) for kind in EVIDENCE_KINDS}
     evidence["catalogue"] = sha256_file(night.workspace.catalogue)
-    evidence["agreements"] = agreements_digest(book)
+    evidence["agreements"] = agreements_digest(night.workspace, book)
     return evidence
 
 
-def agreements_digest(book: AgreementBook) -> str:
-    """Give one digest over the texts of all agreements, in the order of ids and versions."""
-    texts = [[a.agreement_id, a.version, a.payload_sha256] for a in book.agreements]
-    return sha256_bytes(canonical_json(texts))
+def agreements_digest(workspace: Workspace, book: AgreementBook) -> str:
+    """Write down the digests of all agreement texts and give the digest of that list.
+
+    The list lies in `evidence/` under its own digest, so an old list is never lost when an
+    agreement is added.
+
+    Args:
+        workspace: where the list is written.
+        book: the agreements.
+    """
+    texts = [
+        {"agreement": a.agreement_id, "version": a.version, "sha256": a.payload_sha256}
+        for a in book.agreements
+    ]
+    data = canonical_json({"format": AGREEMENTS_FORMAT, "agreements": texts})
+    digest = sha256_bytes(data)
+    path = agreements_list(workspace, digest)
+    if not path.exists():
+        write_bytes(path, data)
+    return digest
+
+
+def agreements_list(workspace: Workspace, digest: str) -> Path:
+    """Name the file that lists the agreements' digests."""
+    return workspace.root / "evidence" / f"agreements-{digest[:16]}.json"

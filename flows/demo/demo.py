@@ -43,8 +43,11 @@ DAYS = (Date(2026, 10, 30), Date(2026, 10, 31))
 PERIOD = "2026-10"
 PREPARER = "accountant-1"
 APPROVER = "controller-1"
+# Weights kept along the training path: the index costs one pass over the corpus for each.
+CHECKPOINTS = 4
 SETTINGS: dict[str, dict[str, object]] = {
     "night": {"sample_size": 160},
+    "attribution": {"fit_documents_min": 128, "fit_share": 0.1},
     "sign": {"origin": "byline.example/demo"},
 }
 
@@ -151,7 +154,7 @@ def _make_model(workspace: Workspace, reporter: Reporter) -> None:
             trained = train(
                 read_corpus(workspace.corpus),
                 workspace.model,
-                TrainConfig(),
+                TrainConfig(checkpoints=CHECKPOINTS),
                 lambda done, total, loss: step.update(done, total, f"loss {loss:.2f}"),
             )
             step.result(

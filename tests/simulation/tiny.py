@@ -6,9 +6,12 @@ about a second. Built once a session and copied; the copies are what tests break
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import random
 import shutil
+import tempfile
 from datetime import date as Date  # noqa: N812
 from pathlib import Path
 
@@ -169,3 +172,11 @@ def write_catalogue(workspace: Workspace, documents: list[dict[str, object]]) ->
         ],
     }
     workspace.catalogue.write_text(json.dumps(catalogue), encoding="utf-8")
+
+
+@functools.cache
+def tiny() -> Workspace:
+    """Give the installation every test starts from; built once, never changed, then removed."""
+    folder = Path(tempfile.mkdtemp(prefix="byline-tiny-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return build_tiny(folder / "home")
