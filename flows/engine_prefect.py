@@ -8,6 +8,7 @@ because it cannot heal by itself.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from flows.failures import ROOMS
 from flows.night import Night, StepOutcome
 from flows.nightly import STEPS
 from flows.progress import Reporter
+from flows.schedule import day_before
 from flows.workspace import Workspace
 
 STEP_TIMEOUT_S = 6 * 3600
+YESTERDAY = "yesterday"
 _reporter = Reporter()
 
 
@@ -76,7 +79,7 @@ def nightly(
 
     Args:
         folder: the workspace.
-        date: the night, YYYY-MM-DD.
+        date: the night, YYYY-MM-DD; `yesterday` for a schedule.
         logs: log files, folders or globs; the workspace's `logs/` when None.
         late: digest of a late batch that is on the disk; empty for the night itself.
         approved_by: who approves an adjustment for late logs.
@@ -84,6 +87,7 @@ def nightly(
     Returns:
         What each step said, by its name.
     """
+    date = day_before(datetime.now(tz=UTC)) if date == YESTERDAY else date
     parameters = {
         "folder": folder,
         "date": date,

@@ -8,6 +8,7 @@ from flows.commands.index import attribute, index, trace
 from flows.commands.init import init
 from flows.commands.nightly import ingest, nightly
 from flows.commands.quarantine import quarantine, sample
+from flows.commands.schedule import schedule
 from flows.commands.worker import worker
 
 COMMANDS = [
@@ -23,6 +24,7 @@ COMMANDS = [
     quarantine,
     report,
     sample,
+    schedule,
     statement,
     trace,
     worker,

@@ -76,6 +76,7 @@ def verify_statement(file: Path, key: str, checkpoint: Path | None, as_json: boo
     )
     found = checked.statement
     currency = found.inputs.header.currency
+    payable = f"{format_units(found.payable_units, currency)} {currency.partition('/')[0]}"
     emit(
         {
             "ok": True,
@@ -86,8 +87,7 @@ def verify_statement(file: Path, key: str, checkpoint: Path | None, as_json: boo
             "compared_with_held": checked.compared_with_held,
         },
         [
-            f"statement {found.number}: {checked.entries} entries proved, payable "
-             f"{format_units(found.payable_units, currency)} {currency.partition('/')[0]}",
+            f"statement {found.number}: {checked.entries} entries proved, payable {payable}",
             f"checkpoint of {checked.checkpoint.size} leaves, root {checked.checkpoint.root_hex}",
         ],
         as_json=as_json,
