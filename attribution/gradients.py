@@ -36,7 +36,16 @@ _PROBE = 6
 
 
 class Recorder(Protocol):
-    """What is done with the activations and output gradients of each tracked layer."""
+    """What is done with the activations and output gradients of each tracked layer.
+
+    The output head, where it is tracked, is told chunk by chunk in the forward pass:
+    its output gradients are as wide as the vocabulary and never exist at once.
+
+    Attributes:
+        head: place of the output head among the layers; None where it is not tracked.
+    """
+
+    head: int | None
 
     def keep(self, layer: int, activations: Tensor) -> Tensor:
         """Reduce the activations [W, S, I] to what `take` will need; called in the forward."""
@@ -44,6 +53,14 @@ class Recorder(Protocol):
 
     def take(self, layer: int, kept: Tensor, output_gradients: Tensor) -> None:
         """Use what was kept and the output gradients [W, S, O]; called in the backward."""
+        ...
+
+    def head_chunk(self, part: slice, hidden: Tensor, logit_gradients: Tensor) -> None:
+        """See a run of scored tokens: hidden states [T', H] and logit gradients [T', V]."""
+        ...
+
+    def head_done(self, hidden: Tensor, where: Tensor) -> None:
+        """Finish the head: all hidden states [W, S, H], and which predict a scored token."""
         ...
 
 
@@ -115,6 +132,8 @@ def recording(
         return forward
 
     for layer, module in enumerate(modules_of(model, layers)):
+        if layers[layer].head:
+            continue
         handles.append(module.register_forward_hook(hook(layer)))
     try:
         yield
@@ -130,10 +149,15 @@ def losses(model: LossModel, batch: Batch) -> Tensor:
         [documents of the batch], float64, nats.
     """
     with torch.no_grad():
-        return _run(model, batch, None, backward=False)
+        return _run(model, batch, None, None, backward=False)
 
 
-def backward(model: LossModel, batch: Batch, draws: Tensor | None = None) -> Tensor:
+def backward(
+    model: LossModel,
+    batch: Batch,
+    draws: Tensor | None = None,
+    recorder: Recorder | None = None,
+) -> Tensor:
     """Run one batch forward and backward; recorders see every tracked layer.
 
     Args:
@@ -142,15 +166,25 @@ def backward(model: LossModel, batch: Batch, draws: Tensor | None = None) -> Ten
         draws: [T], float64 in [0, 1), one number for each scored token in the
             order of the batch: labels are sampled from the model with them.
             None: the text's own tokens are the labels.
+        recorder: told about the output head, where it tracks it; the other layers
+            it sees through the hooks of `recording`.
 
     Returns:
         [documents of the batch], float64, the summed loss of each in nats.
     """
     with torch.enable_grad():
-        return _run(model, batch, draws, backward=True)
+        return _run(model, batch, draws, recorder, backward=True)
 
 
-def _run(model: LossModel, batch: Batch, draws: Tensor | None, *, backward: bool) -> Tensor:
+def _run(
+    model: LossModel,
+    batch: Batch,
+    draws: Tensor | None,
+    recorder: Recorder | None,
+    *,
+    backward: bool,
+) -> Tensor:
+    tap = recorder if recorder is not None and recorder.head is not None else None
     device = model.device
     input_ids, scored = batch.input_ids.to(device), batch.scored.to(device)
     top = model.top(input_ids)  # [W, S, H]
@@ -159,8 +193,10 @@ def _run(model: LossModel, batch: Batch, draws: Tensor | None, *, backward: bool
     where[:, :-1] = scored[:, 1:]
     rows = top.detach()[where]  # [T, H]
     labels = input_ids[scored]  # [T]
-    token_losses, gradients = _head(model, rows, labels, draws, backward=backward)
-    if backward:
+    token_losses, gradients = _head(model, rows, labels, draws, tap, backward=backward)
+    if tap is not None:
+        tap.head_done(top.detach(), where)
+    if top.requires_grad:
         at_top = torch.zeros_like(top)
         at_top[where] = gradients
         torch.autograd.backward([top], [at_top])
@@ -171,7 +207,13 @@ def _run(model: LossModel, batch: Batch, draws: Tensor | None, *, backward: bool
 
 @torch.no_grad()
 def _head(
-    model: LossModel, rows: Tensor, labels: Tensor, draws: Tensor | None, *, backward: bool
+    model: LossModel,
+    rows: Tensor,
+    labels: Tensor,
+    draws: Tensor | None,
+    tap: Recorder | None,
+    *,
+    backward: bool,
 ) -> tuple[Tensor, Tensor]:
     """Return token losses [T] and the gradient of their sum at `rows` [T, H], chunk by chunk."""
     vocabulary = int(model.model.config.vocab_size)
@@ -189,6 +231,8 @@ def _head(
         if draws is not None:
             chosen = _sample(probabilities, draws[part])
         probabilities.scatter_add_(1, chosen[:, None], torch.full_like(probabilities[:, :1], -1.0))
+        if tap is not None:
+            tap.head_chunk(part, rows[part], probabilities)
         gradients[part] = model.pull_back(probabilities).to(rows.dtype)
     return token_losses, gradients
 

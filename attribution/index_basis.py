@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from attribution.codec import BITS, Codec
 from attribution.errors import IndexDamagedError
 from attribution.layers import TrackedLayer
-from attribution.preconditioner import Curvature
+from attribution.preconditioner import Curvature, damping_times
 from attribution.projection import LayerBasis
 
 
@@ -57,7 +57,11 @@ def load_basis(folder: Path, layers: Sequence[TrackedLayer]) -> tuple[list[Layer
         ) from fault
     widths = tuple(basis.width for basis in bases)
     curvature = Curvature(
-        fitted["eigenvalues"], fitted["means"], widths, int(fitted["documents"][0])
+        fitted["eigenvalues"],
+        fitted["means"],
+        damping_times(layers),
+        widths,
+        int(fitted["documents"][0]),
     )
     return bases, curvature
 

@@ -93,7 +93,11 @@ class _Build:
         self.config, self.points = config, list(points)
         self.out = Path(config.out)
         self.final = load_model(config.model_dir)
-        self.coverage: Coverage = find_layers(self.final.model, config.layers)
+        self.coverage: Coverage = find_layers(
+            self.final.model,
+            config.layers,
+            head=config.head and LossModel(self.final.model).split,
+        )
         self.inputs = {"corpus": corpus.digest, "model": self.final.digest}
         self.context = self.final.context
         self.clusters: Mapping[str, Sequence[str]] = (
@@ -219,7 +223,13 @@ def _finish(agreed: dict[str, Any], build: _Build, progress: Progress) -> IndexM
         "clusters": {name: list(ids) for name, ids in sorted(build.clusters.items())},
         "coverage": build.coverage.as_json(),
         "layers": [
-            {"bias": y.bias, "inputs": y.inputs, "name": y.name, "outputs": y.outputs}
+            {
+                "bias": y.bias,
+                "head": y.head,
+                "inputs": y.inputs,
+                "name": y.name,
+                "outputs": y.outputs,
+            }
             for y in build.coverage.layers
         ],
         "shards": [

@@ -25,6 +25,9 @@ from attribution.preconditioner import PROJECTIONS, FitConfig
 
 FORMAT = "byline-index/1"
 CODE_VERSION = "1"
+# Measured on the retraining benchmark: the head and the last linear layer predict what
+# removal does better than all layers together do, and need almost no backward pass.
+DEFAULT_LAYERS = ("last:1",)
 _LIBRARIES = ("torch", "transformers", "numpy", "safetensors", "polars")
 
 
@@ -47,7 +50,8 @@ class IndexConfig:
             "int2" or "int1".
         projection: "eigen" or "random".
         damping: fraction of a layer's mean eigenvalue; used at scoring.
-        layers: shell patterns of layer names to track.
+        layers: shell patterns of layer names to track; "last:N" keeps the last N.
+        head: track the output head too.
         fit_share: share of the corpus the curvature is fitted on.
         fit_documents_min: but never fewer documents than this.
         seed: of sampled labels and random bases.
@@ -71,7 +75,8 @@ class IndexConfig:
     dtype: str = "float32"
     projection: str = "eigen"
     damping: float = 0.01
-    layers: tuple[str, ...] = ("*",)
+    layers: tuple[str, ...] = DEFAULT_LAYERS
+    head: bool = True
     fit_share: float = 0.15
     fit_documents_min: int = 256
     seed: int = 0
@@ -168,6 +173,7 @@ def plan_of(
             "dtype": config.dtype,
             "fit_documents_min": config.fit_documents_min,
             "fit_share": config.fit_share,
+            "head": config.head,
             "layers": list(config.layers),
             "projection": config.projection,
             "seed": config.seed,

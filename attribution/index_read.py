@@ -47,7 +47,7 @@ class GradientIndex:
         self.folder, self.manifest = folder, manifest
         content = manifest.content
         self.layers = tuple(
-            TrackedLayer(y["name"], y["inputs"], y["outputs"], y["bias"], 0)
+            TrackedLayer(y["name"], y["inputs"], y["outputs"], y["bias"], 0, y["head"])
             for y in content["layers"]
         )
         self._damping = float(content["config"]["damping"])

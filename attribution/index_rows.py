@@ -50,7 +50,7 @@ def batch_rows(
     """
     batch = collate(encoded, members, context)
     recorder.start(batch)
-    losses = backward(model, batch)
+    losses = backward(model, batch, recorder=recorder)
     rows = recorder.rows.cpu()
     bad = ~(rows.sum(1).isfinite() & losses.isfinite())
     losses[bad] = torch.nan

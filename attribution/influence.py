@@ -106,7 +106,7 @@ class Attributor:
             for members in plan(encoded, context, TOKEN_BUDGET):
                 batch = collate(encoded, members, context)
                 recorder.start(batch)
-                losses[members] = backward(model, batch)
+                losses[members] = backward(model, batch, recorder=recorder)
                 rows[members] = recorder.rows.cpu()
         rows[~(rows.isfinite().all(1) & losses.isfinite())] = 0.0
         return rows, losses

@@ -2,17 +2,20 @@
 
 1. Linear layers are tracked: `nn.Linear` and Hugging Face's `Conv1D` (its weight
    is stored the other way round; nothing after this module needs to know).
-2. The output head is not tracked: its gradient is as wide as the vocabulary,
-   and where it is tied to the embedding it is no layer of its own.
+2. The output head is tracked on its own terms: its gradient needs no backward pass,
+   and of its output side, as wide as the vocabulary, the busiest tokens are kept.
+   Where it is tied to the embedding, only its part as a head is seen.
 3. Whatever holds parameters and is not tracked is named in the coverage, never
    skipped silently. Parameters that are shared are counted once.
-4. The order of the layers is the order of the model's own module list.
+4. The order of the layers is the order of the model's own module list, the head last.
+5. `last:N` tracks the last N of the linear layers that match: the backward pass then
+   ends where they begin, and costs accordingly less.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -32,6 +35,7 @@ class TrackedLayer:
         outputs: size of its output.
         bias: whether it has a bias; then a constant 1 is added to the input.
         parameters: how many numbers it holds.
+        head: whether it is the output head, whose outputs are tokens.
     """
 
     name: str
@@ -39,6 +43,7 @@ class TrackedLayer:
     outputs: int
     bias: bool
     parameters: int
+    head: bool = False
 
     @property
     def rows(self) -> int:
@@ -72,30 +77,48 @@ class Coverage:
         }
 
 
-def find_layers(model: nn.Module, patterns: Sequence[str] = ("*",)) -> Coverage:
+def find_layers(
+    model: nn.Module, patterns: Sequence[str] = ("*",), *, head: bool = False
+) -> Coverage:
     """Find the linear layers to track.
 
     Args:
         model: a Hugging Face causal LM, with or without PEFT adapters.
         patterns: shell patterns of layer names; a layer that matches one is tracked.
+            "last:N" among them keeps only the last N that match.
+        head: track the output head too.
 
     Raises:
         GradientIndexError: no layer matches.
     """
-    head = output_head(model)
+    top = output_head(model)
+    last = [int(p.removeprefix("last:")) for p in patterns if p.startswith("last:")]
+    patterns = [p for p in patterns if not p.startswith("last:")] or ["*"]
+    found: list[tuple[str, nn.Module]] = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D)
+        and module is not top
+        and any(fnmatchcase(name, pattern) for pattern in patterns)
+    ]
+    wanted = {name for name, _ in (found[-last[0] :] if last else found)}
     layers: list[TrackedLayer] = []
+    heads: list[TrackedLayer] = []
     tracked: set[int] = set()
     skipped: dict[str, int] = {}
     for name, module in model.named_modules():
         own = {id(p): p.numel() for p in module.parameters(recurse=False)}
         if not own:
             continue
-        wanted = any(fnmatchcase(name, pattern) for pattern in patterns)
-        if wanted and module is not head and isinstance(module, nn.Linear | Conv1D):
+        if name in wanted:
             layers.append(_describe(name, module, sum(own.values())))
+            tracked |= own.keys()
+        elif head and module is top and isinstance(module, nn.Linear):
+            heads.append(replace(_describe(name, module, sum(own.values())), head=True))
             tracked |= own.keys()
         else:
             skipped[name] = sum(own.values())
+    layers += heads
     if not layers:
         raise GradientIndexError(
             f"no linear layer of {type(model).__name__} matches {list(patterns)}; "

@@ -10,7 +10,9 @@ For one checkpoint and one layer, with labels sampled from the model:
    the rank does. What the kept box does not hold is estimated from the factors.
 2. Only the query side is multiplied by the inverse. Stored rows stay gradients,
    and the curvature can be fitted again without touching them.
-3. The fit reads a sample of the documents, chosen by their place in the corpus
+3. The output head is damped `HEAD_TIMES` as much: its eigenvalues follow the tokens'
+   frequencies, and their mean lies far above most of them.
+4. The fit reads a sample of the documents, chosen by their place in the corpus
    and the seed. A document that is not finite is left out of it.
 """
 
@@ -31,6 +33,7 @@ from attribution.projection import (
     LayerBasis,
     allocate_ranks,
     eigen_basis,
+    head_spectrum,
     random_basis,
     spectrum_of,
 )
@@ -40,6 +43,8 @@ from attribution.tokens import Encoded
 PROJECTIONS = ("eigen", "random")
 # Where less than one number in sixteen is kept, wide factors are decomposed in part.
 _FEW = 16
+_TOKENS_MAX = 4096
+HEAD_TIMES = 100.0
 _COLUMNS = 256
 
 
@@ -71,23 +76,26 @@ class Curvature:
     Attributes:
         eigenvalues: [D], float32, in the order of a row.
         means: [layers], float64, mean eigenvalue over each layer's whole basis.
+        times: per layer, what its damping is multiplied by.
         widths: numbers of a row that belong to each layer.
         documents: how many documents it was fitted on.
     """
 
     eigenvalues: Tensor
     means: Tensor
+    times: tuple[float, ...]
     widths: tuple[int, ...]
     documents: int
 
     def inverse(self, damping: float) -> Tensor:
         """Return the elementwise preconditioner, [D], float64."""
-        floor = torch.repeat_interleave(self.means, torch.tensor(self.widths))  # [D]
+        means = self.means * torch.tensor(self.times, dtype=torch.float64)
+        floor = torch.repeat_interleave(means, torch.tensor(self.widths))  # [D]
         return 1.0 / (self.eigenvalues.double() + damping * floor)
 
 
 def sample_documents(encoded: Sequence[Encoded], config: FitConfig) -> list[int]:
-    """Choose the documents a fit reads (rule 3): positions in `encoded`, in order."""
+    """Choose the documents a fit reads (rule 4): positions in `encoded`, in order."""
     able = [i for i, row in enumerate(encoded) if row.scored]
     wanted = min(len(able), max(config.documents_min, round(config.share * len(able))))
     raw = np.random.Philox(key=np.array([config.seed, 1], np.uint64)).random_raw(len(encoded))
@@ -135,7 +143,7 @@ def fit(
     with recording(model.model, layers, covariances):
         for batch, numbers in zip(batches, draws, strict=True):
             covariances.start(batch)
-            backward(model, batch, numbers)
+            backward(model, batch, numbers, covariances)
             done += len(batch.documents)
             progress(done, total)
     bases, held = _bases(layers, covariances, config)
@@ -144,7 +152,7 @@ def fit(
     with recording(model.model, layers, rows):
         for batch, numbers in zip(batches, draws, strict=True):
             rows.start(batch)
-            backward(model, batch, numbers)
+            backward(model, batch, numbers, rows)
             squares += rows.rows.square().sum(0)
             done += len(batch.documents)
             progress(done, total)
@@ -160,17 +168,23 @@ def _bases(
     few = config.numbers is not None and config.numbers * _FEW < whole
     columns = _COLUMNS if few else None
     for k, layer in enumerate(layers):
-        factors = (seen.inputs[k] / seen.positions, seen.outputs[k] / seen.positions)
+        count = max(1, seen.scored if layer.head else seen.positions)
+        factors = (seen.inputs[k] / count, seen.outputs[k] / count)
         if not all(bool(factor.isfinite().all()) for factor in factors):
             raise GradientIndexError(
                 f"layer {layer.name} has activations or gradients that are not finite; "
                 f"an index would hold noise. Check the checkpoint, and build in float32"
             )
-        spectra.append(spectrum_of(*factors, columns))
-    ranks = allocate_ranks(spectra, config.numbers, config.damping)
+        if layer.head:
+            tokens = None if config.numbers is None else _TOKENS_MAX
+            spectra.append(head_spectrum(*factors, tokens))
+        else:
+            spectra.append(spectrum_of(*factors, columns))
+    dampings = [config.damping * times for times in damping_times(layers)]
+    ranks = allocate_ranks(spectra, config.numbers, dampings)
     bases, held = [], []
     for k, (layer, spectrum, rank) in enumerate(zip(layers, spectra, ranks, strict=True)):
-        if config.projection == "random":
+        if config.projection == "random" and not layer.head:
             covariance = (seen.inputs[k] / seen.positions, seen.outputs[k] / seen.positions)
             bases.append(random_basis(layer, covariance, rank, config.seed))
         else:
@@ -185,6 +199,9 @@ def _mass_held(seen: CovarianceRecorder, layer: int, basis: LayerBasis) -> float
         (seen.inputs[layer], basis.p_in),
         (seen.outputs[layer], basis.p_out),
     ):
+        if side.dim() == 1:
+            share *= float(factor[side].sum() / factor.sum().clamp(min=1e-300))
+            continue
         span = side.double().to(factor.device)
         share *= float((span * (factor @ span)).sum() / factor.trace().clamp(min=1e-300))
     return share
@@ -204,5 +221,14 @@ def _curvature(
         for layer, total, share in zip(layers, sums, held, strict=True)
     ]
     return Curvature(
-        eigenvalues.float(), torch.tensor(means, dtype=torch.float64), widths, documents
+        eigenvalues.float(),
+        torch.tensor(means, dtype=torch.float64),
+        damping_times(layers),
+        widths,
+        documents,
     )
+
+
+def damping_times(layers: Sequence[TrackedLayer]) -> tuple[float, ...]:
+    """Return what each layer's damping is multiplied by (rule 3)."""
+    return tuple(HEAD_TIMES if layer.head else 1.0 for layer in layers)

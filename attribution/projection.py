@@ -35,7 +35,7 @@ class LayerBasis:
 
     Attributes:
         p_in: [I, r_in], float32 (I counts the bias's constant).
-        p_out: [O, r_out], float32.
+        p_out: [O, r_out], float32; of the output head [r_out], int64: kept tokens.
     """
 
     p_in: Tensor
@@ -44,7 +44,7 @@ class LayerBasis:
     @property
     def width(self) -> int:
         """Numbers in one projected gradient."""
-        return int(self.p_in.shape[1]) * int(self.p_out.shape[1])
+        return int(self.p_in.shape[1]) * int(self.p_out.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class Spectrum:
 
     Attributes:
         values_in: [K_in], float64; vectors_in: [I, K_in], float64.
-        values_out: [K_out], float64; vectors_out: [O, K_out], float64.
+        values_out: [K_out], float64; vectors_out: [O, K_out], float64; of the
+            output head, taken to be diagonal, [K_out], int64: tokens, busiest first.
         mean: mean eigenvalue of the Kronecker product over its whole basis.
     """
 
@@ -62,6 +63,20 @@ class Spectrum:
     values_out: Tensor
     vectors_out: Tensor
     mean: float
+
+
+def head_spectrum(factor_in: Tensor, diagonal: Tensor, tokens_max: int | None) -> Spectrum:
+    """Decompose the factors of the output head.
+
+    Args:
+        factor_in: [I, I], float64.
+        diagonal: [V], float64: mean squared logit gradient of each token.
+        tokens_max: keep no more than so many tokens; None keeps all.
+    """
+    order = torch.argsort(diagonal, descending=True, stable=True)
+    kept = order if tokens_max is None else order[:tokens_max]
+    mean = float(factor_in.trace() * diagonal.sum()) / (len(factor_in) * len(diagonal))
+    return Spectrum(*decompose(factor_in), diagonal[kept], kept, mean)
 
 
 def spectrum_of(factor_in: Tensor, factor_out: Tensor, columns: int | None = None) -> Spectrum:
@@ -121,10 +136,10 @@ def decompose(factor: Tensor) -> tuple[Tensor, Tensor]:
 
 def eigen_basis(spectrum: Spectrum, rank_in: int, rank_out: int) -> LayerBasis:
     """Keep the leading eigenvectors of both factors (rule 2)."""
-    return LayerBasis(
-        spectrum.vectors_in[:, :rank_in].float().contiguous(),
-        spectrum.vectors_out[:, :rank_out].float().contiguous(),
-    )
+    p_in = spectrum.vectors_in[:, :rank_in].float().contiguous()
+    if spectrum.vectors_out.dim() == 1:
+        return LayerBasis(p_in, spectrum.vectors_out[:rank_out].contiguous())
+    return LayerBasis(p_in, spectrum.vectors_out[:, :rank_out].float().contiguous())
 
 
 def random_basis(
@@ -172,7 +187,7 @@ def _name_key(name: str) -> int:
 
 
 def allocate_ranks(
-    spectra: Sequence[Spectrum], numbers: int | None, damping: float
+    spectra: Sequence[Spectrum], numbers: int | None, dampings: Sequence[float]
 ) -> list[tuple[int, int]]:
     """Give each layer its two ranks, at most `numbers` projected numbers in all (rule 5).
 
@@ -182,7 +197,7 @@ def allocate_ranks(
     Args:
         spectra: per layer.
         numbers: budget over all layers; None keeps full rank.
-        damping: as the preconditioner's.
+        dampings: per layer, as the preconditioner's.
 
     Returns:
         (rank_in, rank_out) per layer, each at least 1.
@@ -190,7 +205,7 @@ def allocate_ranks(
     full = [(len(y.values_in), len(y.values_out)) for y in spectra]
     if numbers is None or numbers >= sum(a * s for a, s in full):
         return full
-    energies = [_energy(y, damping) for y in spectra]
+    energies = [_energy(y, d) for y, d in zip(spectra, dampings, strict=True)]
     ranks = [(1, 1)] * len(spectra)
     spent = len(spectra)
     offers = [_offer(energy, rank) for energy, rank in zip(energies, ranks, strict=True)]

@@ -4,7 +4,9 @@
 2. A row is the projected gradient of one document, all layers side by side in
    model order, each as its [r_in, r_out] matrix laid out row by row.
 3. A batch fills one buffer; whoever reads it copies it once.
-4. Per layer and sequence length the cheaper order is taken: project both sides,
+4. Of the output head's gradient the columns of the kept tokens are gathered, which
+   is a projection on them; its rows come from the forward pass alone.
+5. Per layer and sequence length the cheaper order is taken: project both sides,
    then multiply; or multiply, then project both sides. Both give the same row.
 
 Axes: W windows, S positions, I inputs (bias's constant included), O outputs,
@@ -28,15 +30,22 @@ class CovarianceRecorder:
 
     Attributes:
         inputs: per layer [I, I], float64.
-        outputs: per layer [O, O], float64.
+        outputs: per layer [O, O], float64; of the head only the diagonal, [O].
         positions: how many live positions were summed.
+        scored: how many scored tokens were; the head sees no other.
     """
 
     def __init__(self, layers: Sequence[TrackedLayer], device: torch.device) -> None:
         self.layers = layers
         self.inputs = [_square(layer.rows, device) for layer in layers]
-        self.outputs = [_square(layer.outputs, device) for layer in layers]
-        self.positions = 0
+        self.outputs = [
+            torch.zeros(layer.outputs, dtype=torch.float64, device=device)
+            if layer.head
+            else _square(layer.outputs, device)
+            for layer in layers
+        ]
+        self.positions = self.scored = 0
+        self.head = head_of(layers)
         self._live = torch.empty(0)
 
     def start(self, batch: Batch) -> None:
@@ -54,6 +63,17 @@ class CovarianceRecorder:
         """Add the output gradients' products."""
         seen = output_gradients[kept].float()  # [T, O]
         self.outputs[layer] += seen.T @ seen
+
+    def head_chunk(self, part: slice, hidden: Tensor, logit_gradients: Tensor) -> None:
+        """Add the head's products: its output side is taken to be diagonal."""
+        assert self.head is not None, part
+        seen = with_constant(self.layers[self.head], hidden.float())
+        self.inputs[self.head] += seen.T @ seen
+        self.outputs[self.head] += logit_gradients.square().sum(0)
+        self.scored += len(hidden)
+
+    def head_done(self, hidden: Tensor, where: Tensor) -> None:
+        """Nothing is left to do."""
 
 
 class RowRecorder:
@@ -73,6 +93,8 @@ class RowRecorder:
         ends = torch.tensor([basis.width for basis in bases]).cumsum(0).tolist()
         self.spans = [slice(end - basis.width, end) for end, basis in zip(ends, bases, strict=True)]
         self.width = int(ends[-1])
+        self.head = head_of(layers)
+        self._chunks: list[Tensor] = []
         self._device = device
         self._buffer = torch.empty(0, self.width, device=device)
         self._batch: Batch | None = None
@@ -101,7 +123,25 @@ class RowRecorder:
 
     def take(self, layer: int, kept: Tensor, output_gradients: Tensor) -> None:
         """Finish the rows of one layer."""
-        product = self.product(layer, kept, output_gradients)  # [W, r_in, r_out]
+        self.add(layer, self.product(layer, kept, output_gradients))
+
+    def head_chunk(self, part: slice, hidden: Tensor, logit_gradients: Tensor) -> None:
+        """Keep the columns of the kept tokens."""
+        assert self.head is not None, part
+        self._chunks.append(logit_gradients[:, self.bases[self.head].p_out])
+
+    def head_done(self, hidden: Tensor, where: Tensor) -> None:
+        """Finish the rows of the head."""
+        assert self.head is not None, "only a recorder with a head is told of it"
+        kept = torch.cat(self._chunks)  # [T, r_out]
+        self._chunks = []
+        sides = torch.zeros(*where.shape, kept.shape[1], device=kept.device)
+        sides[where] = kept
+        seen = with_constant(self.layers[self.head], hidden) @ self.bases[self.head].p_in
+        self.add(self.head, torch.bmm(seen.mT.float(), sides))
+
+    def add(self, layer: int, product: Tensor) -> None:
+        """Put the windows' projected gradients [W, r_in, r_out] of one layer into the rows."""
         assert self._batch is not None, "a batch must be started first"
         place = self.rows[:, self.spans[layer]]
         if self._batch.single:
@@ -126,6 +166,11 @@ def with_constant(layer: TrackedLayer, activations: Tensor) -> Tensor:
     if not layer.bias:
         return activations
     return torch.cat([activations, torch.ones_like(activations[..., :1])], dim=-1)
+
+
+def head_of(layers: Sequence[TrackedLayer]) -> int | None:
+    """Return the place of the output head among the layers, or None."""
+    return next((place for place, layer in enumerate(layers) if layer.head), None)
 
 
 def multiply_first(basis: LayerBasis, positions: int) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from attribution.batches import Batch, collate, plan
 from attribution.gradients import LossModel, backward, recording
-from attribution.index_config import PathPoint
+from attribution.index_config import DEFAULT_LAYERS, PathPoint
 from attribution.layers import TrackedLayer, find_layers
 from attribution.matrix_task import MatrixTask
 from attribution.model import load_model
@@ -38,6 +38,8 @@ class StreamConfig:
         seed: of sampled labels.
         fit_share: share of the corpus the curvature is fitted on.
         numbers: budget of numbers in a row; None for full rank.
+        layers: as in `IndexConfig`.
+        head: as in `IndexConfig`.
     """
 
     curvature: bool = True
@@ -45,6 +47,8 @@ class StreamConfig:
     seed: int = 0
     fit_share: float = 1.0
     numbers: int | None = None
+    layers: tuple[str, ...] = DEFAULT_LAYERS
+    head: bool = True
 
 
 class ScoreRecorder(RowRecorder):
@@ -81,6 +85,10 @@ class ScoreRecorder(RowRecorder):
             product = torch.bmm(with_constant(self.layers[layer], kept).mT, output_gradients)
         else:
             product = self.product(layer, kept, output_gradients)
+        self.add(layer, product)
+
+    def add(self, layer: int, product: Tensor) -> None:
+        """Multiply the windows' gradients of one layer with the queries."""
         assert self._batch is not None, "a batch must be started first"
         part = product.flatten(1) @ self.queries[:, self.spans[layer]].T  # [W, Q]
         self.scores.index_add_(0, self._batch.rows.to(part.device), part.double())
@@ -119,7 +127,7 @@ def checkpoint_scores(
     model: LossModel, task: MatrixTask, config: StreamConfig
 ) -> tuple[Tensor, Tensor]:
     """Return unweighted influence [Q, N], float64, at one checkpoint, and query losses [Q]."""
-    layers = find_layers(model.model).layers
+    layers = find_layers(model.model, config.layers, head=config.head and model.split).layers
     context = task.model.context
     bases: list[LayerBasis] | None = None
     inverse: Tensor | None = None
@@ -150,7 +158,7 @@ def checkpoint_scores(
         for members in plan(encoded, context, task.token_budget):
             batch = collate(encoded, members, context)
             recorder.start(batch)
-            loss = backward(model, batch)
+            loss = backward(model, batch, recorder=recorder)
             part = recorder.scores.cpu()
             part[~(part.isfinite().all(1) & loss.isfinite())] = 0.0
             out[members] = part
@@ -171,11 +179,17 @@ def _query_rows(
         for members in plan(encoded, task.model.context, task.token_budget):
             batch = collate(encoded, members, task.model.context)
             recorder.start(batch)
-            losses[members] = backward(model, batch)
+            losses[members] = backward(model, batch, recorder=recorder)
             rows[members] = recorder.rows.cpu()
     rows[~(rows.isfinite().all(1) & losses.isfinite())] = 0.0
     return rows, losses
 
 
 def _whole_sides(layers: Sequence[TrackedLayer]) -> list[LayerBasis]:
-    return [LayerBasis(torch.eye(layer.rows), torch.eye(layer.outputs)) for layer in layers]
+    return [
+        LayerBasis(
+            torch.eye(layer.rows),
+            torch.arange(layer.outputs) if layer.head else torch.eye(layer.outputs),
+        )
+        for layer in layers
+    ]

@@ -33,7 +33,7 @@ def rows_of(model, encoded, budget, bases=None, order=None):
         for members in plan(shuffled, toy.CONTEXT, budget):
             batch = collate(shuffled, members, toy.CONTEXT)
             recorder.start(batch)
-            found = backward(lm, batch)
+            found = backward(lm, batch, recorder=recorder)
             for place, member in enumerate(members):
                 rows[order[member]] = recorder.rows[place]
                 loss[order[member]] = found[place]
@@ -114,3 +114,47 @@ def test_what_is_not_tracked_is_named():
     assert len(found.layers) == 4
     assert {"transformer.wte", "transformer.ln_f", "lm_head"} <= found.skipped.keys()
     assert 0 < found.tracked_parameters < found.total_parameters
+
+
+def test_the_row_of_the_head_is_the_gradient_of_its_weight():
+    """From the forward pass alone, for all tokens or for those that are kept."""
+    model = toy.llama(1)
+    layers = find_layers(model, ("last:1",), head=True).layers
+    assert [layer.head for layer in layers] == [False, True]
+    encoded = [encode_document(d, None) for d in toy.documents(5)]
+    kept = torch.tensor([7, 3, 30, 12])
+    bases = [*whole(layers[:1]), LayerBasis(torch.eye(8), kept)]
+    lm = LossModel(model)
+    recorder = RowRecorder(layers, bases, torch.device("cpu"))
+    with recording(model, layers, recorder):
+        batch = collate(encoded, range(5), toy.CONTEXT)
+        recorder.start(batch)
+        backward(lm, batch, recorder=recorder)
+        rows = recorder.rows.clone()
+    for row, text in zip(rows, encoded, strict=True):
+        dense = weight_gradients(model, layers, text)
+        found = row[recorder.spans[1]].reshape(8, 4).double()
+        torch.testing.assert_close(found, dense[1][:, kept], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            row[recorder.spans[0]].double(), dense[0].reshape(-1), rtol=1e-4, atol=1e-5
+        )
+
+
+def test_the_backward_pass_ends_at_the_lowest_tracked_layer():
+    """Nothing below it is differentiated, whatever the model's depth."""
+    model = toy.gpt2(1)
+    layers = find_layers(model, ("last:1",)).layers
+    assert [layer.name for layer in layers] == ["transformer.h.0.mlp.c_proj"]
+    lm = LossModel(model)
+    reached = []
+    handle = model.transformer.h[0].attn.c_attn.register_forward_hook(
+        lambda _m, _i, output: reached.append(output.requires_grad)
+    )
+    recorder = RowRecorder(layers, whole(layers), torch.device("cpu"))
+    with recording(model, layers, recorder):
+        batch = collate([Encoded((1, 2, 3, 4), 1)], [0], toy.CONTEXT)
+        recorder.start(batch)
+        backward(lm, batch, recorder=recorder)
+    handle.remove()
+    assert not any(reached)
+    assert bool(recorder.rows.any())

@@ -47,6 +47,8 @@ def config(space, out, **changes):
         damping=0.1,
         duplicate_threshold=None,
         token_budget=64,
+        layers=("*",),
+        head=False,
     )
     return dataclasses.replace(base, **changes)
 

@@ -71,16 +71,21 @@ def test_the_index_and_the_stream_agree(space, tmp_path):
 
 def test_gradient_dot_is_the_weighted_sum_of_plain_inner_products(space, tmp_path):
     """Without curvature nothing stands between two gradients."""
-    found = score(space, tmp_path, "grad_dot")
-    encoded = [encode_document(d, None) for d in read_corpus(space["corpus"])][:11]
-    queries = [encode_document(Document("q", "q", input_ids=tuple(QUERIES[1]["input_ids"])), None)]
+    # An untied head, so that its gradient stands apart from that of the embedding.
+    paths = toy.workspace(tmp_path, 11, family=toy.llama)
+    queries = {"queries": space["queries"]}
+    found = score(paths | queries, tmp_path, "grad_dot")
+    encoded = [encode_document(d, None) for d in read_corpus(paths["corpus"])]
+    wanted_query = [
+        encode_document(Document("q", "q", input_ids=tuple(QUERIES[1]["input_ids"])), None)
+    ]
     total = torch.zeros(1, 11, dtype=torch.float64)
     for seed in (1, 2):
-        model = toy.gpt2(seed)
-        layers = find_layers(model).layers
+        model = toy.llama(seed)
+        layers = find_layers(model, ("last:1",), head=True).layers
         rows = [
             torch.cat([g.reshape(-1) for g in weight_gradients(model, layers, row)])
-            for row in (*queries, *encoded)
+            for row in (*wanted_query, *encoded)
         ]
         total += 0.5 * (rows[0][None] @ torch.stack(rows[1:]).T)
     wanted = total[0].numpy()

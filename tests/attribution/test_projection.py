@@ -36,18 +36,18 @@ def test_a_smaller_budget_keeps_a_part_of_a_larger_one():
     spectra = [spectrum_of(factor(20, 1), factor(30, 2)), spectrum_of(factor(12, 3), factor(8, 4))]
     before = [(0, 0), (0, 0)]
     for numbers in (2, 10, 50, 200, 500, 696):
-        ranks = allocate_ranks(spectra, numbers, 0.1)
+        ranks = allocate_ranks(spectra, numbers, [0.1, 0.1])
         assert sum(a * b for a, b in ranks) <= numbers
         assert all(a >= c and b >= d for (a, b), (c, d) in zip(ranks, before, strict=True))
         before = ranks
-    assert allocate_ranks(spectra, None, 0.1) == [(20, 30), (12, 8)]
+    assert allocate_ranks(spectra, None, [0.1, 0.1]) == [(20, 30), (12, 8)]
 
 
 def test_the_budget_goes_where_the_energy_is():
     """A layer with a flat spectrum gets more numbers than one with a steep spectrum."""
     flat = spectrum_of(factor(20, 1, 0.1), factor(20, 2, 0.1))
     steep = spectrum_of(factor(20, 3, 6.0), factor(20, 4, 6.0))
-    (a, b), (c, d) = allocate_ranks([flat, steep], 200, 0.1)
+    (a, b), (c, d) = allocate_ranks([flat, steep], 200, [0.1, 0.1])
     assert a * b > 5 * c * d
 
 

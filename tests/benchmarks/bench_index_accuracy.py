@@ -38,9 +38,18 @@ ROOT = Path(__file__).parents[2]
 BENCH = Path(os.environ.get("BYLINE_BENCH_LDS", ROOT.parent / "shared" / "bench" / "lds"))
 STEPS = (0, 17, 35, 70, 105, 141)
 PATHS = {"end": (141,), "start + end": (0, 141), "all six": STEPS}
-# What stores best at each size was measured with bench_index_codec's grid; see its table.
+# Bytes are of one row at one checkpoint, against the tracked numbers as float32.
 SIZES = {"1/4": ("int8", 4), "1/16": ("int2", 16), "1/64": ("int1", 64)}
-TRACKED = 1_234_560
+TRACKED = 594_080
+
+
+STREAMS = {
+    "default": StreamConfig(fit_share=0.15),
+    "dot": StreamConfig(curvature=False),
+    "head": StreamConfig(fit_share=0.15, layers=("none",)),
+    "last": StreamConfig(fit_share=0.15, head=False),
+    "all": StreamConfig(fit_share=0.15, layers=("*",), head=False),
+}
 
 
 def folder_of(step: int) -> Path:
@@ -101,12 +110,12 @@ class Matrices:
             read_queries(BENCH / "queries.jsonl"),
         )
 
-    def full(self, step: int, *, curvature: bool = True) -> np.ndarray:
+    def full(self, step: int, name: str = "default") -> np.ndarray:
         """Return unweighted influence [48, 743] at a step, full rank, float32."""
-        path = self.cache / f"{'full' if curvature else 'dot'}-{step:03d}.npy"
+        path = self.cache / f"full-{name}-{step:03d}.npy"
         if not path.exists():
             model = LossModel(load_model(folder_of(step)).model)
-            config = StreamConfig(curvature=curvature, fit_share=0.15)
+            config = STREAMS[name]
             np.save(path, checkpoint_scores(model, self.task, config)[0].numpy())
         return np.load(path)
 
@@ -149,7 +158,7 @@ def baselines(matrices: Matrices, *, quick: bool) -> None:
     for name in ("bm25", "hidden_states", "document_size"):
         print_row(name, METHODS[name].scores(matrices.task).numpy())
     if not quick:
-        dots = {step: matrices.full(step, curvature=False) for step in (0, 141)}
+        dots = {step: matrices.full(step, "dot") for step in (0, 141)}
         print_row("gradient dot, end", dots[141])
         print_row("gradient dot, start + end", along(dots))
     print_row("random", np.random.default_rng(0).standard_normal((48, 743)))
@@ -160,6 +169,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--cache", type=Path)
+    parser.add_argument("--parts", action="store_true", help="also each part of the row alone")
     chosen = parser.parse_args(argv)
     if not (BENCH / "score_truth.py").is_file():
         print(f"skipped: no retraining benchmark at {BENCH} (set BYLINE_BENCH_LDS)")
@@ -174,6 +184,10 @@ def main(argv: list[str] | None = None) -> int:
         else:
             for path, steps in PATHS.items():
                 print_row(f"index full rank, {path}", along({s: matrices.full(s) for s in steps}))
+            if chosen.parts:
+                for name in ("head", "last", "all"):
+                    parts = {s: matrices.full(s, name) for s in PATHS["start + end"]}
+                    print_row(f"{name} alone, full rank, start + end", along(parts))
             for size in SIZES:
                 for path, steps in PATHS.items():
                     stored = {s: matrices.stored(size, s) for s in steps}

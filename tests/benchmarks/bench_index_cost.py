@@ -21,6 +21,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from attribution.batches import collate, plan
 from attribution.gradients import LossModel, backward, recording
 from attribution.index_basis import codec_for
+from attribution.index_config import DEFAULT_LAYERS
 from attribution.layers import find_layers
 from attribution.preconditioner import FitConfig, fit
 from attribution.recorders import RowRecorder
@@ -66,12 +67,21 @@ def plain_pass(model, batches) -> None:
         loss.backward()
 
 
-def measure(name: str, count: int, fractions: list[int], dtype: str, repeats: int) -> None:
+def measure(  # noqa: PLR0913 - one line of the table.
+    name: str,
+    count: int,
+    fractions: list[int],
+    dtype: str,
+    repeats: int,
+    *,
+    patterns: tuple[str, ...] = DEFAULT_LAYERS,
+    head: bool = True,
+) -> None:
     """Print a shape's ratios."""
     model, length = shape(name)
     encoded = documents(count, length, model.config.vocab_size)
     batches = [collate(encoded, part, length) for part in plan(encoded, length, BUDGET)]
-    layers = find_layers(model).layers
+    layers = find_layers(model, patterns, head=head).layers
     tracked = sum(layer.rows * layer.outputs for layer in layers)
     bits = {"int8": 8, "int4": 4, "int2": 2, "int1": 1, "float16": 16}[dtype]
     for fraction in fractions:
@@ -95,7 +105,7 @@ def measure(name: str, count: int, fractions: list[int], dtype: str, repeats: in
                 started = time.perf_counter()
                 for batch in batches:
                     recorder.start(batch)
-                    backward(lossy, batch)
+                    backward(lossy, batch, recorder=recorder)
                     stored.append(codec.encode(recorder.rows))
                     sink.write(stored[-1].tobytes())
                 times["rows"].append(time.perf_counter() - started)
