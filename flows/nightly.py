@@ -34,6 +34,7 @@ from flows.artefacts import (
 )
 from flows.books import open_books
 from flows.estimation import ESTIMATES_FORMAT, INFLUENCE_FORMAT, Pool, estimate, ownership_on
+from flows.ingest_schema import OUTPUTS_FORMAT
 from flows.night import Night, StepOutcome
 from flows.progress import Step
 from flows.sampling import SAMPLE_FORMAT, draw_sample, night_seed
@@ -65,7 +66,7 @@ def sample_step(night: Night, _step: Step) -> StepOutcome:
         same = manifest["inputs"]["outputs"] == given["outputs"]
         if same and all(manifest[key] == given[key] for key in ("strata_columns", "target_size")):
             return _said_sample(manifest, worked=False)
-    outputs = verify_data(night.outputs, intake.OUTPUTS_FORMAT, step="`byline ingest`")
+    outputs = verify_data(night.outputs, OUTPUTS_FORMAT, step="`byline ingest`")
     previous_root = _fixed_root(night, str(outputs["batch_root"]))
     manifest = draw_sample(
         night.outputs,

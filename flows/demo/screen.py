@@ -63,9 +63,9 @@ def _trial_balance(result: DemoResult) -> Iterator[str]:
         if account.startswith("Liabilities:Suspense"):
             name = account
         groups.setdefault(name, []).append(units)
-    for name, units in sorted(groups.items()):
-        count = f"({len(units)} accounts)" if len(units) > 1 else ""
-        yield f"  {name:<36} {format_units(sum(units), currency):>14}  {count}".rstrip()
+    for name, balances in sorted(groups.items()):
+        count = f"({len(balances)} accounts)" if len(balances) > 1 else ""
+        yield f"  {name:<36} {format_units(sum(balances), currency):>14}  {count}".rstrip()
     total = sum(units for _, units in result.trial_balance)
     yield f"  {'sum':<36} {format_units(total, currency):>14}"
 
