@@ -1,4 +1,4 @@
-"""Every error the attribution room raises on purpose. Bugs are assertions and are not listed here."""
+"""Every error the attribution room raises on purpose. Bugs are assertions, not listed here."""
 
 from __future__ import annotations
 

@@ -10,13 +10,14 @@ gradients of these documents at these weights and not merely well-kept numbers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from attribution.corpus import read_corpus
+from attribution.corpus import Document, read_corpus
 from attribution.errors import IndexDamagedError, IndexMismatchError
 from attribution.index_read import GradientIndex
 from attribution.influence import Attributor
@@ -61,6 +62,15 @@ def verify_index(
         raise IndexMismatchError(
             f"the corpus of index {folder} is not at {path}; give it, or verify with sample 0"
         )
+    texts = _indexed_documents(index, path)
+    rows = _sample(index, set(texts), sample, seed)
+    report["worst_difference"] = round(_compare_rows(index, texts, rows), 6)
+    report["rows_recomputed"] = len(rows) * index.manifest.checkpoints
+    return report
+
+
+def _indexed_documents(index: GradientIndex, path: Path) -> dict[str, Document]:
+    """Read the corpus the index was built from, or name the two digests."""
     found = read_corpus(path)
     wanted = index.manifest.content["inputs"]["corpus"]
     if found.digest != wanted:
@@ -68,8 +78,13 @@ def verify_index(
             f"{path} has the digest {found.digest[:12]}…, the index was built from "
             f"{wanted[:12]}…; rows of other documents cannot be compared. Give that corpus"
         )
-    texts = {document.document_id: document for document in found}
-    rows = _sample(index, set(texts), sample, seed)
+    return {document.document_id: document for document in found}
+
+
+def _compare_rows(
+    index: GradientIndex, texts: Mapping[str, Document], rows: Sequence[int]
+) -> float:
+    """Make rows again at every checkpoint; return the worst relative difference."""
     names = index.documents["document_id"].to_list()
     attributor = Attributor(index)
     encoded = [encode_document(texts[names[row]], attributor.tokenizer) for row in rows]
@@ -91,9 +106,7 @@ def verify_index(
                     f"the stored one by {value:.3g} of its length, {limit:g} is allowed for "
                     f"{dtype}; the index was not made from this document and these weights"
                 )
-    report["rows_recomputed"] = len(rows) * index.manifest.checkpoints
-    report["worst_difference"] = round(worst, 6)
-    return report
+    return worst
 
 
 def index_info(folder: Path | str) -> dict[str, Any]:

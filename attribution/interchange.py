@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from attribution.corpus import read_corpus, read_queries
 from attribution.errors import ScoringError
@@ -74,16 +75,20 @@ def attribute_files(  # noqa: PLR0913 - the options of one command.
         seed=seed,
         progress=progress,
     )
-    scores = METHODS[method].scores(task).numpy().astype(np.float32)
+    return {"method": method, **_write_scores(METHODS[method].scores(task), task, Path(out))}
+
+
+def _write_scores(found: Tensor, task: MatrixTask, out: Path) -> dict[str, Any]:
+    """Write a finite matrix of the right shape and say what was written."""
+    scores = found.numpy().astype(np.float32)
     shape = (len(task.queries), len(task.corpus))
-    assert scores.shape == shape, (method, scores.shape, shape)
-    assert np.isfinite(scores).all(), f"{method} made a score that is not finite"
+    assert scores.shape == shape, (scores.shape, shape)
+    assert np.isfinite(scores).all(), "a score is not finite"
     stream = io.BytesIO()
     np.save(stream, scores)
-    write_atomically(Path(out), stream.getvalue())
+    write_atomically(out, stream.getvalue())
     return {
         "documents": shape[1],
-        "method": method,
         "out": str(out),
         "queries": shape[0],
         "sha256": sha256_of(stream.getvalue()),

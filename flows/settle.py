@@ -155,12 +155,8 @@ def accrual_entry(
     if pool_units == 0:
         return None
     settings = night.workspace.settings.pool
-    if adjusts and not night.approved_by:
-        raise NightError(
-            f"records of {night.date} arrived after the night was settled or its period closed; "
-            f"their entry is an adjustment and needs an approver other than {PREPARER!r}. "
-            f"Nothing was posted; give the same command with --approved-by PARTY"
-        )
+    if adjusts:
+        _require_approval(night)
     postings = [Posting(chart.ROYALTY_EXPENSE, settings.currency, pool_units)]
     postings += [
         Posting(account, settings.currency, -units)
@@ -180,6 +176,16 @@ def accrual_entry(
         approved_by=night.approved_by if adjusts else None,
         evidence=evidence,
     )
+
+
+def _require_approval(night: Night) -> None:
+    """Refuse an adjustment that nobody has approved."""
+    if not night.approved_by:
+        raise NightError(
+            f"records of {night.date} arrived after the night was settled or its period closed; "
+            f"their entry is an adjustment and needs an approver other than {PREPARER!r}. "
+            f"Nothing was posted; give the same command with --approved-by PARTY"
+        )
 
 
 def posted_evidence(night: Night, books: LedgerStore) -> Mapping[str, str] | None:
