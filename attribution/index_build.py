@@ -22,6 +22,7 @@ from attribution.evidence import find_clusters, unit_weights
 from attribution.files import canonical_json, sha256_file, write_atomically
 from attribution.gradients import LossModel, recording
 from attribution.index_basis import codec_for, load_basis, save_basis
+from attribution.index_calibrate import NONE, calibrate
 from attribution.index_config import (
     IndexConfig,
     PathPoint,
@@ -30,11 +31,12 @@ from attribution.index_config import (
     relative_locations,
     training_path,
 )
-from attribution.index_groups import calibrate, sum_groups
+from attribution.index_groups import sum_groups
 from attribution.index_manifest import IndexManifest, locked, write_manifest
 from attribution.index_read import GradientIndex
 from attribution.index_rows import documents_table, write_rows
 from attribution.index_store import RowWriter, documents_parquet, finish_shard
+from attribution.influence import Attributor
 from attribution.layers import Coverage, find_layers
 from attribution.model import LoadedModel, load_model
 from attribution.preconditioner import fit
@@ -98,6 +100,7 @@ class _Build:
             config.layers,
             head=config.head and LossModel(self.final.model).split,
         )
+        self.corpora = (list(corpus), list(decoys or ()))
         self.inputs = {"corpus": corpus.digest, "model": self.final.digest}
         self.context = self.final.context
         self.clusters: Mapping[str, Sequence[str]] = (
@@ -242,7 +245,9 @@ def _finish(agreed: dict[str, Any], build: _Build, progress: Progress) -> IndexM
     progress("groups", 0, len(build.points))
     manifest["groups"] = sum_groups(out, manifest, generation=0)
     manifest["excluded"] = GradientIndex.loose(out, manifest).excluded()
-    manifest["calibration"] = calibrate(GradientIndex.loose(out, manifest))
+    manifest["calibration"] = NONE
+    attributor = Attributor(GradientIndex.loose(out, manifest))
+    manifest["calibration"] = calibrate(attributor, *build.corpora)
     progress("groups", len(build.points), len(build.points))
     write_manifest(out, manifest)
     return GradientIndex.open(out).manifest

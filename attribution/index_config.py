@@ -78,7 +78,7 @@ class IndexConfig:
     layers: tuple[str, ...] = DEFAULT_LAYERS
     head: bool = True
     fit_share: float = 0.15
-    fit_documents_min: int = 256
+    fit_documents_min: int = 128
     seed: int = 0
     token_budget: int = 4096
     chunk_bytes: int = 16 << 20

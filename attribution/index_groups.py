@@ -1,15 +1,10 @@
-"""The group level: one summed row per work, and the scale that makes it nats.
+"""The group level: one summed row per work.
 
 1. A group row is the sum of its documents' stored rows, each times its unit
    weight, in float64 and in row order, then stored as float32.
 2. Near-duplicates of one evidence cluster have unit weights that add up to 1:
    however many copies there are, the cluster counts once.
 3. Dead documents are in no sum.
-4. Calibration: `scale = sum of measured gains / sum of raw totals` over decoys,
-   which training never saw, as it never saw an output. Where there are none,
-   over trained documents, each without its influence on itself: that one would
-   drown the rest. With one checkpoint, or where either sum is not positive, the
-   scale is 1 and influence is relative.
 """
 
 from __future__ import annotations
@@ -27,7 +22,6 @@ from attribution.index_read import GradientIndex
 from attribution.index_store import documents_parquet
 
 _BLOCK_BYTES = 256 << 20
-_CALIBRATION_DOCUMENTS = 128
 
 
 def sum_groups(out: Path, manifest: dict[str, Any], *, generation: int) -> dict[str, Any]:
@@ -97,58 +91,3 @@ def _sum_checkpoint(
     out.flush()
     del out
     temporary.replace(path)
-
-
-def calibrate(index: GradientIndex) -> dict[str, Any]:
-    """Measure the scale that turns raw influence into nats (rule 4).
-
-    Returns:
-        rule, scale, documents used, and their measured and raw sums.
-    """
-    if index.manifest.checkpoints == 1:
-        return {"documents": 0, "rule": "none/1", "scale": 1.0}
-    table = index.documents
-    kind = "decoy" if (table["kind"] == "decoy").any() else "trained"
-    with np.errstate(invalid="ignore"):
-        gains = index.losses(0) - index.losses(index.manifest.checkpoints - 1)
-    usable = (
-        table["alive"].to_numpy()
-        & (table["kind"] == kind).to_numpy()
-        & (table["tokens_scored"] > 0).to_numpy()
-        & np.isfinite(gains)
-    )
-    rows = np.flatnonzero(usable)
-    rows = rows[:: max(1, -(-len(rows) // _CALIBRATION_DOCUMENTS))]
-    raw = _raw_totals(index, rows)
-    gain, total = float(gains[rows].sum()), float(raw.sum())
-    if not (len(rows) and gain > 0 and total > 0):
-        return {"documents": len(rows), "rule": "none/1", "scale": 1.0}
-    return {
-        "documents": len(rows),
-        "gain_nats": gain,
-        "raw_total": total,
-        "rule": "decoys/1" if kind == "decoy" else "trained_without_self/1",
-        "scale": gain / total,
-    }
-
-
-def _raw_totals(index: GradientIndex, rows: np.ndarray) -> np.ndarray:
-    """Return, for some rows, the raw influence of everything else trained on, [len(rows)]."""
-    table = index.documents
-    own = table["unit_weight"].to_numpy() * (table["kind"] == "trained").to_numpy()
-    own_weight = torch.from_numpy(own[rows].copy())
-    totals = torch.zeros(len(rows), dtype=torch.float64)
-    trained = torch.from_numpy((index.groups["kind"] == "trained").to_numpy().copy())
-    for k, weight in enumerate(index.manifest.path_weights):
-        everything = index.group_rows(k)[trained].double().sum(0)  # [D]
-        inverse = index.inverse(k) * weight
-        direction = everything * inverse
-        codec = index.codec(k)
-        for first, stored in index.stored(k):
-            inside = (rows >= first) & (rows < first + len(stored))
-            if inside.any():
-                picked = codec.decode(stored[rows[inside] - first]).double()
-                here = torch.from_numpy(inside)
-                totals[here] += picked @ direction
-                totals[here] -= own_weight[here] * (picked.square() @ inverse)
-    return totals.numpy()

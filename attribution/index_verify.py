@@ -158,7 +158,7 @@ def _sample(index: GradientIndex, known: set[str], count: int, seed: int) -> lis
     return sorted(int(row) for row in draw.choice(able.to_numpy(), count, replace=False))
 
 
-def _stored_rows(index: GradientIndex, checkpoint: int, rows: list[int]) -> np.ndarray:
+def _stored_rows(index: GradientIndex, checkpoint: int, rows: Sequence[int]) -> np.ndarray:
     found = {}
     for first, stored in index.stored(checkpoint):
         for row in rows:

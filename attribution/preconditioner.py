@@ -65,7 +65,7 @@ class FitConfig:
     numbers: int | None = None
     damping: float = 0.01
     share: float = 0.15
-    documents_min: int = 256
+    documents_min: int = 128
     seed: int = 0
 
 

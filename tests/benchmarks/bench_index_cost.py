@@ -67,7 +67,7 @@ def plain_pass(model, batches) -> None:
         loss.backward()
 
 
-def measure(  # noqa: PLR0913 - one line of the table.
+def measure(
     name: str,
     count: int,
     fractions: list[int],
