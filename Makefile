@@ -14,6 +14,7 @@ help: ## List the targets and what they do.
 # Torch comes first and by exact version, so that nothing else can pull another build of it.
 $(VENV)/.ok: pyproject.toml constraints.txt
 	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Byline needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; set PY=python3.11")'
+	@echo 'Installing into $(VENV); a few minutes and about 2 GB'
 	$(PY) -m venv $(VENV)
 	$(BIN)/pip install --quiet $(PIP_ARGS) -c constraints.txt torch==2.13.0
 	$(BIN)/pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'

@@ -64,6 +64,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Run the command line as a program: SIGTERM stops it as Ctrl-C does."""
+    # Read when torch first loads its threads: idle ones sleep instead of spinning, which on a
+    # machine that does anything else makes training several times faster.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGTERM, _stop)
     sys.exit(run())
 
