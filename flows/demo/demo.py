@@ -46,8 +46,8 @@ APPROVER = "controller-1"
 # Weights kept along the training path: the index costs one pass over the corpus for each.
 CHECKPOINTS = 4
 SETTINGS: dict[str, dict[str, object]] = {
-    "night": {"sample_size": 160},
-    "attribution": {"fit_documents_min": 128, "fit_share": 0.1},
+    "night": {"sample_size": 120},
+    "attribution": {"fit_documents_min": 96, "fit_share": 0.1},
     "sign": {"origin": "byline.example/demo"},
 }
 

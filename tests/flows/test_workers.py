@@ -87,10 +87,14 @@ def test_a_worker_killed_in_the_middle_loses_no_shard(tmp_path, monkeypatch):
         [sys.executable, "-m", "flows.cli", "nightly", "--dir", str(shared.home), "--date", NAME],
         env={**os.environ, **settings, "OMP_NUM_THREADS": "1"},
     )
-    with worker(shared, settings):
-        until(lambda: list(shared.shards.glob("*.manifest.json")) or night.poll() is not None)
-    with worker(shared, settings):
-        assert night.wait(timeout=180) == 0
+    try:
+        with worker(shared, settings):
+            until(lambda: list(shared.shards.glob("*.manifest.json")) or night.poll() is not None)
+        with worker(shared, settings):
+            assert night.wait(timeout=180) == 0
+    finally:
+        night.kill()
+        night.wait()
 
 
 def test_a_poison_shard_is_parked_with_its_error_and_the_others_are_kept(tmp_path):
