@@ -82,29 +82,20 @@ class SqliteBulk:
     def insert_entries(self, rows: Sequence[EntryValues]) -> set[str]:
         """Insert entries that are not there yet; return the ids of those inserted now."""
         insert = f"INSERT INTO journal_entry ({_NAMES}) VALUES ({', '.join('?' * 12)})"  # noqa: S608
-        self._raw.execute("SAVEPOINT entries")
-        try:
-            self._raw.executemany(insert, rows)
-        except sqlite3.IntegrityError as error:
-            if not violates_unique(error):
-                raise
-            self._raw.execute("ROLLBACK TO entries")
-            return self._insert_one_by_one(insert, rows)
-        finally:
-            self._raw.execute("RELEASE entries")
-        return {str(row[0]) for row in rows}
-
-    def _insert_one_by_one(self, insert: str, rows: Sequence[EntryValues]) -> set[str]:
-        inserted: set[str] = set()
-        for row in rows:
+        refused: set[str] = set()
+        given: list[str] = []
+        left = _noting(rows, given)
+        while len(given) < len(rows):
             try:
-                self._raw.execute(insert, row)
+                # No savepoint around it: inside one, SQLite's own journal of each statement
+                # is as long as the pages the batch has touched, and walked once a row.
+                self._raw.executemany(insert, left)
             except sqlite3.IntegrityError as error:
                 if not violates_unique(error):
                     raise
-            else:
-                inserted.add(str(row[0]))
-        return inserted
+                # The row that failed changed nothing, and the rows before it stand.
+                refused.add(given[-1])
+        return set(given) - refused
 
     def insert_accounts(self, keys: Iterable[tuple[str, str]]) -> None:
         """Insert the accounts that are not there yet."""
@@ -219,6 +210,13 @@ _COPY_ROWS_MIN = 64
 _ACCOUNT_ROWS = 100_000
 _TABS = len(ENTRY_COLUMNS) - 1
 _ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def _noting(rows: Iterable[EntryValues], given: list[str]) -> Iterator[EntryValues]:
+    """Yield rows, noting the id of each as it is given out."""
+    for row in rows:
+        given.append(str(row[0]))
+        yield row
 
 
 def _copy_line(row: EntryValues) -> str:
