@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -46,7 +47,7 @@ def verify(pack_file: Path, key: str, against: tuple[Path, ...], as_json: bool) 
     """Recompute a pack without database or network and name the first thing that differs."""
     from ledger.audit import run_verify  # noqa: PLC0415 - only here
 
-    report = run_verify(pack_file, key, against)
+    report = run_verify(pack_file, key, against, workers=os.cpu_count() or 1)
     emit(report.as_json(), report.lines(), as_json=as_json)
     if not report.ok:
         raise click.exceptions.Exit(1)
