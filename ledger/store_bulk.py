@@ -1,7 +1,7 @@
 """How rows reach the tables, a handful or a million at a time; one class a database.
 
-1. Rows go into the real tables with their triggers on: SQLite by executemany, PostgreSQL by
-   COPY. Nothing is staged, checked elsewhere and then trusted.
+1. Rows go into the real tables with their triggers on: SQLite by INSERTs of many rows,
+   PostgreSQL by COPY. Nothing is staged, checked elsewhere and then trusted.
 2. Entries are inserted first and asked about afterwards: the unique key decides who was first,
    never a look beforehand.
 3. Everything that may wait for another writer (entries, accounts) comes before the head is
@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from functools import cache
+from itertools import chain, islice
+from typing import Any, Protocol, TypeVar
 
 import psycopg
 from sqlalchemy import Connection
@@ -40,8 +42,14 @@ PostingValues = tuple[int, int, str, str, str, int]
 # entry_id, ledger_seq, effective_on, posting_count, leaf_hash
 SealValues = tuple[str, int, str, int, bytes]
 
+POSTING_COLUMNS = ("ledger_seq", "line_no", "entry_id", "account_id", "currency", "units")
+SEAL_COLUMNS = ("entry_id", "ledger_seq", "effective_on", "posting_count", "leaf_hash")
+
 _COPY_BYTES = 1 << 20
+# SQLite keeps the old pages of each statement in case a trigger refuses it: rows share that cost.
+_ROWS_A_STATEMENT = 20
 _NAMES = ", ".join(f'"{name}"' for name in ENTRY_COLUMNS)
+_Row = TypeVar("_Row", bound=tuple[object, ...])
 
 
 class Bulk(Protocol):
@@ -74,28 +82,29 @@ def bulk_for(connection: Connection) -> Bulk:
 
 
 class SqliteBulk:
-    """Rows into SQLite by executemany; BEGIN IMMEDIATE made this the only writer."""
+    """Rows into SQLite, many a statement; BEGIN IMMEDIATE made this the only writer."""
 
     def __init__(self, raw: sqlite3.Connection) -> None:
         self._raw = raw
 
     def insert_entries(self, rows: Sequence[EntryValues]) -> set[str]:
         """Insert entries that are not there yet; return the ids of those inserted now."""
-        insert = f"INSERT INTO journal_entry ({_NAMES}) VALUES ({', '.join('?' * 12)})"  # noqa: S608
-        refused: set[str] = set()
-        given: list[str] = []
-        left = _noting(rows, given)
-        while len(given) < len(rows):
-            try:
-                # No savepoint around it: inside one, SQLite's own journal of each statement
-                # is as long as the pages the batch has touched, and walked once a row.
-                self._raw.executemany(insert, left)
-            except sqlite3.IntegrityError as error:
-                if not violates_unique(error):
-                    raise
-                # The row that failed changed nothing, and the rows before it stand.
-                refused.add(given[-1])
-        return set(given) - refused
+        inserted: set[str] = set()
+        for part in _parts(rows):
+            inserted |= self._insert_entries_of(part)
+        return inserted
+
+    def _insert_entries_of(self, part: tuple[EntryValues, ...]) -> set[str]:
+        try:
+            self._raw.execute(_values("journal_entry", ENTRY_COLUMNS, len(part)), _flat(part))
+        except sqlite3.IntegrityError as error:
+            if not violates_unique(error):
+                raise
+            # The statement that failed changed nothing: its rows are tried one at a time.
+            if len(part) == 1:
+                return set()
+            return set().union(*(self._insert_entries_of((row,)) for row in part))
+        return {str(row[0]) for row in part}
 
     def insert_accounts(self, keys: Iterable[tuple[str, str]]) -> None:
         """Insert the accounts that are not there yet."""
@@ -111,19 +120,19 @@ class SqliteBulk:
 
     def insert_postings(self, rows: Iterable[PostingValues]) -> None:
         """Insert postings."""
-        self._raw.executemany(
-            "INSERT INTO posting (ledger_seq, line_no, entry_id, account_id, currency, units) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            rows,
-        )
+        self._insert("posting", POSTING_COLUMNS, rows)
 
     def insert_seals(self, rows: Iterable[SealValues]) -> None:
         """Insert seals, in the order of their places."""
-        self._raw.executemany(
-            "INSERT INTO seal (entry_id, ledger_seq, effective_on, posting_count, leaf_hash) "
-            "VALUES (?, ?, ?, ?, ?)",
-            rows,
-        )
+        self._insert("seal", SEAL_COLUMNS, rows)
+
+    def _insert(
+        self, table: str, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]
+    ) -> None:
+        cursor = self._raw.cursor()
+        for part in _parts(rows):
+            cursor.execute(_values(table, columns, len(part)), _flat(part))
+        cursor.close()
 
 
 class PostgresqlBulk:
@@ -212,11 +221,23 @@ _TABS = len(ENTRY_COLUMNS) - 1
 _ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
-def _noting(rows: Iterable[EntryValues], given: list[str]) -> Iterator[EntryValues]:
-    """Yield rows, noting the id of each as it is given out."""
-    for row in rows:
-        given.append(str(row[0]))
-        yield row
+def _parts(rows: Iterable[_Row]) -> Iterator[tuple[_Row, ...]]:
+    """Cut rows into parts for one statement each."""
+    left = iter(rows)
+    while part := tuple(islice(left, _ROWS_A_STATEMENT)):
+        yield part
+
+
+def _flat(part: Iterable[tuple[object, ...]]) -> list[object]:
+    return list(chain.from_iterable(part))
+
+
+@cache
+def _values(table: str, columns: tuple[str, ...], rows: int) -> str:
+    """Return an INSERT of so many rows."""
+    names = ", ".join(f'"{name}"' for name in columns)
+    row = f"({', '.join('?' * len(columns))})"
+    return f"INSERT INTO {table} ({names}) VALUES {', '.join([row] * rows)}"  # noqa: S608
 
 
 def _copy_line(row: EntryValues) -> str:
