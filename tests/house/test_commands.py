@@ -94,3 +94,15 @@ def test_help_lists_every_command():
     ).stdout
     for name in cli.commands:
         assert re.search(rf"^\s+{name}\b", shown, re.MULTILINE), f"{name} is not in --help"
+
+
+def test_make_help_names_every_target_and_the_readme_targets_would_run():
+    """The targets a newcomer is told to run exist, and make can plan them."""
+    shown = subprocess.run(
+        ["make", "help"], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    for line in readme_commands():
+        if line.startswith("make "):
+            target = shlex.split(line, comments=True)[1]
+            assert re.search(rf"^\s+{target}\s", shown, re.MULTILINE), f"{target} is not in help"
+            subprocess.run(["make", "-n", target], capture_output=True, check=True, cwd=ROOT)
