@@ -23,7 +23,7 @@ from attribution.files import canonical_json, sha256_file, sha256_of
 from attribution.path import step_of, weights_for
 from attribution.preconditioner import PROJECTIONS, FitConfig
 
-FORMAT = "byline-index/1"
+FORMAT = "byline-index/2"
 CODE_VERSION = "1"
 # Measured on the retraining benchmark: the head and the last linear layer predict what
 # removal does better than all layers together do, and need almost no backward pass.

@@ -17,8 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attribution.errors import IndexDamagedError, IndexIncompleteError, IndexLockedError
+from attribution.errors import (
+    IndexDamagedError,
+    IndexIncompleteError,
+    IndexLockedError,
+    IndexMismatchError,
+)
 from attribution.files import canonical_json, sha256_of, write_atomically
+from attribution.index_config import FORMAT
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ def read_manifest(folder: Path) -> IndexManifest:
     Raises:
         IndexIncompleteError: the folder holds no finished index.
         IndexDamagedError: the manifest is not one that was promised.
+        IndexMismatchError: the index was written in another format than this build reads.
     """
     path, promise = folder / "manifest.json", folder / "manifest.sha256"
     if not path.is_file():
@@ -89,7 +96,14 @@ def read_manifest(folder: Path) -> IndexManifest:
             f"{path}: sha256 {digest[:12]}… is not the {(promised or ['missing'])[-1][:12]}… in "
             f"manifest.sha256; the manifest was altered. Restore it or build the index again"
         )
-    return IndexManifest(json.loads(data), digest)
+    content = json.loads(data)
+    if content.get("format") != FORMAT:
+        raise IndexMismatchError(
+            f"{path} has the format {content.get('format')!r}, this build reads {FORMAT!r}; "
+            f"nothing was scored. Delete the folder and run `byline index build`, or use the "
+            f"build of Byline that wrote it"
+        )
+    return IndexManifest(content, digest)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from attribution.errors import (
 )
 from attribution.files import sha256_file
 from attribution.index import GradientIndex, IndexConfig, build_index, locked
+from attribution.index_manifest import write_manifest
 from attribution.influence import Attributor
 from attribution.layers import find_layers
 from attribution.reference import dense_influence
@@ -326,12 +327,21 @@ def test_a_budget_of_bytes_is_kept(space, tmp_path):
 def test_the_manifest_says_what_was_tracked_and_from_what(built):
     """Coverage, inputs, versions and path are in the manifest."""
     said = json.loads((built / "manifest.json").read_bytes())
-    assert said["format"] == "byline-index/1"
+    assert said["format"] == "byline-index/2"
     assert said["inputs"].keys() == {"corpus", "decoys", "model"}
     assert said["coverage"]["parameters_tracked"] > 0
     assert said["path_rule"] == "equal/1"
     assert [p["weight"] for p in said["checkpoints"]] == [0.5, 0.5]
     assert said["calibration"]["rule"] in {"decoys/2", "none/1"}
+
+
+def test_an_index_of_another_format_is_refused_by_both_names(built, tmp_path):
+    """A folder that an older build wrote is not read wrongly: both formats are said."""
+    shutil.copytree(built, tmp_path / "i")
+    content = json.loads((tmp_path / "i" / "manifest.json").read_bytes())
+    write_manifest(tmp_path / "i", {**content, "format": "byline-index/1"})
+    with pytest.raises(IndexMismatchError, match=r"'byline-index/1'.*'byline-index/2'"):
+        GradientIndex.open(tmp_path / "i")
 
 
 def test_end_alone_is_called_relative(space, tmp_path):
