@@ -3,7 +3,9 @@
 1. The root depends on the leaves and on nothing else; the tree goes on from the checkpoint
    before, so that a new one always continues it.
 2. An Ed25519 signature depends on text and key alone, so sealing twice gives the same note.
-3. The note lies in the database and, as a copy to hand out, in `checkpoints/`.
+3. With a new checkpoint the balance snapshots that are due are taken: sums, not leaves, so the
+   root stays. What a kill left out, the next seal takes.
+4. The note lies in the database and, as a copy to hand out, in `checkpoints/`.
 """
 
 from __future__ import annotations
@@ -62,6 +64,7 @@ def seal_books(workspace: Workspace, books: LedgerStore) -> tuple[Checkpoint, bo
         signer = read_signer(workspace.signing_key)
         note = sign_checkpoint(origin, frontier.size, frontier.root(), signer)
         books.save_checkpoint(note, frontier.size, frontier.root())
+        books.take_snapshots()
     else:
         note = known.note
     checkpoint = read_checkpoint(note)

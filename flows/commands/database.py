@@ -1,4 +1,4 @@
-"""`byline db upgrade|check`: the books' database."""
+"""`byline db upgrade|check|roles`: the books' database."""
 
 from __future__ import annotations
 
@@ -30,9 +30,37 @@ def upgrade(folder: Path, as_json: bool) -> None:  # noqa: FBT001
 @workspace_option
 @json_option
 def check(folder: Path, as_json: bool) -> None:  # noqa: FBT001
-    """Read tables, constraints and triggers back and name what is not as it must be."""
+    """Read tables, constraints, triggers and balance snapshots back and name what is wrong."""
+    from flows.books import open_books  # noqa: PLC0415
     from ledger.store import check as check_database  # noqa: PLC0415
 
     workspace = open_workspace(folder)
     check_database(workspace.ledger_url)
-    emit({"ok": True}, ["tables, constraints and triggers are as they must be"], as_json=as_json)
+    with open_books(workspace) as books:
+        compared = books.verify_snapshots()
+    emit(
+        {"ok": True, "snapshots_compared": compared},
+        [
+            "tables, constraints and triggers are as they must be",
+            f"{compared} balance snapshots are what their postings add up to",
+        ],
+        as_json=as_json,
+    )
+
+
+@db.command("roles")
+@workspace_option
+@json_option
+def roles(folder: Path, as_json: bool) -> None:  # noqa: FBT001
+    """Create the owner, writer and auditor of a PostgreSQL book and grant each what it may do."""
+    from ledger.roles import AUDITOR, OWNER, WRITER, create_roles  # noqa: PLC0415
+
+    statements = create_roles(open_workspace(folder).ledger_url)
+    emit(
+        {"roles": [OWNER, WRITER, AUDITOR], "statements": statements},
+        [
+            *statements,
+            f"grant one of {OWNER}, {WRITER}, {AUDITOR} to each login; none of them can log in",
+        ],
+        as_json=as_json,
+    )
