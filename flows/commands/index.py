@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from flows.commands.options import emit, json_option, open_workspace, workspace_option
+from flows.accesses import Asked, access_line, name_object, record_access
+from flows.commands.options import (
+    access_options,
+    emit,
+    json_option,
+    open_workspace,
+    workspace_option,
+)
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -133,6 +140,7 @@ def info(folder: Path, as_json: bool) -> None:  # noqa: FBT001
 @click.option("--prompt", default=None, help="What stood before the text; read but not scored.")
 @click.option("-k", "count", default=5, show_default=True, help="How many sources to name.")
 @click.option("--passages", is_flag=True, help="Show the beginning of each source's text.")
+@access_options
 @json_option
 def trace(
     folder: Path,
@@ -140,12 +148,16 @@ def trace(
     prompt: str | None,
     count: int,
     passages: bool,  # noqa: FBT001
+    asked: Asked,
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Name the strongest sources of one text, with flags where they are in doubt."""
     from attribution.trace import trace as find_sources  # noqa: PLC0415 - torch
 
-    found = find_sources(open_workspace(folder).index, text, prompt, count, passages=passages)
+    workspace = open_workspace(folder)
+    found = find_sources(workspace.index, text, prompt, count, passages=passages)
+    name = name_object(workspace, "trace", f"{prompt or ''}\0{text}", secret=True)
+    recorded = record_access(workspace, "trace", name, asked)
     lines = []
     for source in found.sources:
         nats = source.influence_nanonats / 10**9
@@ -159,7 +171,8 @@ def trace(
         f"together {total:.3f}"
     )
     lines += [f"doubt: {flag}" for flag in found.flags]
-    emit(found.as_json(), lines, as_json=as_json)
+    lines += access_line(recorded=recorded)
+    emit({**found.as_json(), "access_recorded": recorded}, lines, as_json=as_json)
 
 
 @click.command("attribute")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date as Date  # noqa: N812 - `date` is the option's name
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
+from flows.accesses import Asked
 from flows.workspace import Workspace
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -44,6 +46,22 @@ def engine_option(function: Function) -> Function:
         default=None,
         help="Run the steps in plain Python or as a Prefect flow; the settings decide by default.",
     )(function)
+
+
+def access_options(function: Function) -> Function:
+    """Add `--actor` and `--reason`, put together as `asked`: who looks, and why."""
+
+    @functools.wraps(function)
+    def with_asked(*args: Any, actor: str, reason: str, **kwargs: Any) -> Any:
+        return function(*args, asked=Asked(actor, reason), **kwargs)
+
+    actor = click.option(
+        "--actor", default="", help="Who asks, by id, for the access log; the payer by default."
+    )
+    reason = click.option(
+        "--reason", default="", help="Why, for the access log, which keeps it for ever."
+    )
+    return cast("Function", actor(reason(with_asked)))
 
 
 def date_option(function: Function) -> Function:

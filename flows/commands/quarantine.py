@@ -9,7 +9,9 @@ from pathlib import Path
 
 import click
 
+from flows.accesses import Asked, access_line, name_object, record_access
 from flows.commands.options import (
+    access_options,
     date_option,
     emit,
     json_option,
@@ -53,15 +55,34 @@ def list_rejects(folder: Path, date: Date, as_json: bool) -> None:  # noqa: FBT0
 @date_option
 @click.argument("file")
 @click.argument("line", type=int)
+@access_options
 @json_option
-def show(folder: Path, date: Date, file: str, line: int, as_json: bool) -> None:  # noqa: FBT001
+def show(
+    folder: Path,
+    date: Date,
+    file: str,
+    line: int,
+    asked: Asked,
+    as_json: bool,  # noqa: FBT001
+) -> None:
     """Show one rejected line as it was, with what was expected."""
     from flows.quarantine import read_quarantine  # noqa: PLC0415 - polars
 
-    path = open_workspace(folder).root / "quarantine" / f"{date.isoformat()}.jsonl"
+    workspace = open_workspace(folder)
+    path = workspace.root / "quarantine" / f"{date.isoformat()}.jsonl"
     for reject in read_quarantine(path):
         if (reject.source_file, reject.source_line) == (file, line):
-            emit(asdict(reject), [f"{reject.reason}: {reject.detail}", reject.raw], as_json=as_json)
+            name = name_object(workspace, "quarantine", f"{date.isoformat()}/{file}:{line}")
+            recorded = record_access(workspace, "view", name, asked)
+            emit(
+                {**asdict(reject), "access_recorded": recorded},
+                [
+                    f"{reject.reason}: {reject.detail}",
+                    reject.raw,
+                    *access_line(recorded=recorded),
+                ],
+                as_json=as_json,
+            )
             return
     raise click.ClickException(f"{path} has no reject from {file}, line {line}")
 
@@ -75,14 +96,18 @@ def sample() -> None:
 @workspace_option
 @date_option
 @click.argument("event_id")
+@access_options
 @json_option
-def check(folder: Path, date: Date, event_id: str, as_json: bool) -> None:  # noqa: FBT001
+def check(folder: Path, date: Date, event_id: str, asked: Asked, as_json: bool) -> None:  # noqa: FBT001
     """Prove whether one output was drawn: its probability, its number, and the seed."""
     from flows.draws import find_draw  # noqa: PLC0415 - polars
 
-    draw = find_draw(open_workspace(folder), date, event_id)
+    workspace = open_workspace(folder)
+    draw = find_draw(workspace, date, event_id)
+    name = name_object(workspace, "sample", f"{date.isoformat()}/{event_id}")
+    recorded = record_access(workspace, "view", name, asked)
     emit(
-        asdict(draw),
+        {**asdict(draw), "access_recorded": recorded},
         [
             f"event     {draw.event_id}",
             f"seed      {draw.seed_hex}",
@@ -91,6 +116,7 @@ def check(folder: Path, date: Date, event_id: str, as_json: bool) -> None:  # no
             "included  yes: draw / 2^256 < pi / 10^12"
             if draw.included
             else "included  no: draw / 2^256 >= pi / 10^12",
+            *access_line(recorded=recorded),
         ],
         as_json=as_json,
     )
