@@ -1,4 +1,4 @@
-"""`byline audit pack|verify` and `byline statement verify`: what an outsider runs."""
+"""`byline audit pack|verify|witness` and `byline statement verify`: what an outsider runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from flows.accesses import Asked, name_object, record_access
 from flows.commands.options import (
+    access_options,
     emit,
     json_option,
     open_workspace,
@@ -26,14 +28,21 @@ def audit() -> None:
 @audit.command("pack")
 @workspace_option
 @period_option
+@access_options
 @json_option
-def pack(folder: Path, period: str, as_json: bool) -> None:  # noqa: FBT001
+def pack(folder: Path, period: str, asked: Asked, as_json: bool) -> None:  # noqa: FBT001
     """Write the audit pack of a closed period: book, evidence, statements, verifier."""
     from flows.progress import Reporter  # noqa: PLC0415
     from flows.publish import publish_period  # noqa: PLC0415 - heavy, and only when run
 
-    published = publish_period(open_workspace(folder), period, reporter=Reporter())
-    emit({"audit_pack": str(published.pack)}, [str(published.pack)], as_json=as_json)
+    workspace = open_workspace(folder)
+    recorded = record_access(workspace, "export", name_object(workspace, "packs", period), asked)
+    published = publish_period(workspace, period, reporter=Reporter())
+    emit(
+        {"audit_pack": str(published.pack), "access_recorded": recorded},
+        [str(published.pack)],
+        as_json=as_json,
+    )
 
 
 @audit.command("verify")
@@ -51,6 +60,39 @@ def verify(pack_file: Path, key: str, against: tuple[Path, ...], as_json: bool) 
     emit(report.as_json(), report.lines(), as_json=as_json)
     if not report.ok:
         raise click.exceptions.Exit(1)
+
+
+@audit.command("witness")
+@click.argument("pack_file", metavar="PACK", type=FILE)
+@click.option("--state", required=True, type=FILE, help="What this witness remembers; a file.")
+@click.option("--key", required=True, help="The log's public key: a file, or its text.")
+@click.option(
+    "--witness-key", required=True, type=FILE, help="The witness's own key; made if missing."
+)
+@click.option(
+    "--name",
+    default="witness.example/w1",
+    show_default=True,
+    help="Name of a witness key that is made.",
+)
+@click.option("--out", type=FILE, help="Write the cosigned checkpoint here too.")
+@json_option
+def witness(
+    pack_file: Path,
+    state: Path,
+    key: str,
+    witness_key: Path,
+    name: str,
+    out: Path | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Verify a pack and cosign its checkpoint, unless the book was rolled back or forked."""
+    from flows.witness import witness_with_files  # noqa: PLC0415 - only here
+
+    done = witness_with_files(
+        pack_file, state, log_key=key, witness_key=witness_key, name=name, out=out
+    )
+    emit(done.as_json(), done.lines(), as_json=as_json)
 
 
 @click.group("statement")
