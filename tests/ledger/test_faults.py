@@ -92,23 +92,9 @@ def test_a_fault_anywhere_in_a_night_is_healed_by_running_it_again(kind, tmp_pat
         with LedgerStore.open(url) as book:
             undisturbed = book.frontier().root()
     assert counted.passed > 40
-    # Each place needs a book of its own; on PostgreSQL every third place is tried in CI's time,
-    # shifted from the statements of SQLite, and all of them nightly.
-    for place in range(1, counted.passed + 1, 1 if kind == "sqlite" else 3):
-        die_and_heal(kind, tmp_path, monkeypatch, place, undisturbed)
-
-
-@pytest.mark.slow
-@pytest.mark.postgres
-def test_a_fault_at_every_statement_on_postgresql(tmp_path, monkeypatch):
-    """All places of a night on PostgreSQL, one by one."""
-    with fresh_book("postgresql", tmp_path) as url:
-        counted = Faults(None)
-        run_with(counted, url, monkeypatch)
-        with LedgerStore.open(url) as book:
-            undisturbed = book.frontier().root()
+    # Each place needs a book of its own.
     for place in range(1, counted.passed + 1):
-        die_and_heal("postgresql", tmp_path, monkeypatch, place, undisturbed)
+        die_and_heal(kind, tmp_path, monkeypatch, place, undisturbed)
 
 
 def die_and_heal(kind, folder, monkeypatch, place, undisturbed) -> None:
