@@ -47,7 +47,8 @@ class IndexConfig:
         bytes_per_document: budget of stored bytes for one document over all
             checkpoints; None stores full rank.
         dtype: how document rows are stored: "float32", "float16", "int8", "int4",
-            "int2" or "int1".
+            "int2" or "int1". At a given size eight or four bits of fewer numbers
+            keep the scores; two and one bit of more numbers lose a fifth of the LDS.
         projection: "eigen" or "random".
         damping: fraction of a layer's mean eigenvalue; used at scoring.
         layers: shell patterns of layer names to track; "last:N" keeps the last N.

@@ -91,7 +91,7 @@ class AttributionSettings(_Section):
 
     projection: Literal["eigen", "random"] = "eigen"
     bytes_per_document: int = Field(default=65_536, ge=0)
-    dtype: Literal["float32", "float16", "int8", "int4", "int2", "int1"] = "int4"
+    dtype: Literal["float32", "float16", "int8", "int4", "int2", "int1"] = "int8"
     damping: float = Field(default=0.01, gt=0, le=1)
     fit_share: float = Field(default=0.15, gt=0, le=1)
     fit_documents_min: int = Field(default=256, ge=1)

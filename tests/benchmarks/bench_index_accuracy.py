@@ -39,7 +39,7 @@ BENCH = Path(os.environ.get("BYLINE_BENCH_LDS", ROOT.parent / "shared" / "bench"
 STEPS = (0, 17, 35, 70, 105, 141)
 PATHS = {"end": (141,), "start + end": (0, 141), "all six": STEPS}
 # Bytes are of one row at one checkpoint, against the tracked numbers as float32.
-SIZES = {"1/4": ("int8", 4), "1/16": ("int2", 16), "1/64": ("int1", 64)}
+SIZES = {"1/4": ("int8", 4), "1/16": ("int8", 16), "1/64": ("int8", 64)}
 TRACKED = 594_080
 
 
