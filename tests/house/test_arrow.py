@@ -57,9 +57,7 @@ def wrong_imports(package: str, name: str, source: str) -> list[str]:
     return [
         f"{name} imports {imported}"
         for imported in sorted(imported_names(source))
-        if (
-            imported in MAY_IMPORT and imported != package and imported not in MAY_IMPORT[package]
-        )
+        if (imported in MAY_IMPORT and imported != package and imported not in MAY_IMPORT[package])
         or (imported in ONLY_IN and package not in ONLY_IN[imported])
     ]
 
