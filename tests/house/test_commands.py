@@ -10,6 +10,7 @@ import click
 import pytest
 
 from flows.cli import cli
+from flows.settings import render_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -106,3 +107,9 @@ def test_make_help_names_every_target_and_the_readme_targets_would_run():
             target = shlex.split(line, comments=True)[1]
             assert re.search(rf"^\s+{target}\s", shown, re.MULTILINE), f"{target} is not in help"
             subprocess.run(["make", "-n", target], capture_output=True, check=True, cwd=ROOT)
+
+
+def test_the_example_settings_are_the_defaults():
+    """`byline.toml` in the root lists every key with the value it has when nobody sets it."""
+    shown = (ROOT / "byline.toml").read_text(encoding="utf-8")
+    assert shown == render_settings({}), "write it anew from flows.settings.render_settings({})"
