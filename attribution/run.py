@@ -8,20 +8,24 @@
    trained groups only.
 5. Completeness is total over measured gain. Where only the final model is known
    the manifest says `relative` and totals must not be divided among people.
+6. Sums of floats depend on how many threads share them. A shard is scored on one,
+   so that every machine of a kind gives the same numbers; speed comes from shards.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 
 from attribution.errors import IndexDamagedError, ScoringError
 from attribution.files import canonical_json, sha256_file, sha256_of, write_atomically
@@ -45,6 +49,7 @@ __all__ = [
 FORMAT = "byline-influence/1"
 CODE_VERSION = "1"
 COMPLETENESS_DIGITS = 9
+SCORING_THREADS = 1
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,17 @@ def outputs_digest(outputs: Sequence[QueryText]) -> str:
     )
 
 
+@contextlib.contextmanager
+def _pinned_threads() -> Iterator[None]:
+    """Give torch the same number of threads on every machine, and put it back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(SCORING_THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def attribute_outputs(
     request: AttributionRequest,
     *,
@@ -151,7 +167,8 @@ def attribute_outputs(
         )
     encoded = [encode_output(o.prompt_text, o.output_text, attributor.tokenizer) for o in outputs]
     check_ids(encoded, [o.output_id for o in outputs], attributor.final.vocab_size)
-    scores = attributor.groups(encoded, progress)
+    with _pinned_threads():
+        scores = attributor.groups(encoded, progress)
     influence = _influence_table(index, outputs, scores)
     gains = _gains_table(index, outputs, scores, [row.scored for row in encoded])
     inputs = {"index": index.manifest.sha256, "outputs": outputs_digest(outputs)}
