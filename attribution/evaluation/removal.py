@@ -5,14 +5,17 @@ everything else equal, and measures the loss of every query. One file a retrain:
 
     doc-007.npz      a random half of the documents was kept
     creator-007.npz  each creator was kept or left out by the toss of a coin
+    drop-007.npz     a few random documents were left out (2 % unless told otherwise)
     loco-007.npz     creator 7 (in the order of first appearance) was left out
     base-000.npz     nobody was left out
+    loco5-007.npz    the same with the documents in another order, drawn by seed 5
 
 1. A file holds `mask` [N] (True = kept), `loss` [Q] (mean nats per scored token)
    and `seconds`; it is written whole and never made twice.
 2. `truth.json` names the digest of everything the losses depend on. A folder made
    from anything else is refused, so that two truths never mix.
 3. Any retrain may be made alone, by any worker, in any order.
+4. More retrains of a kind continue the same draws, so a truth can be extended.
 
 Axes: Q queries, N documents, R retrains, C creators (or works).
 """
@@ -20,8 +23,10 @@ Axes: Q queries, N documents, R retrains, C creators (or works).
 from __future__ import annotations
 
 import io
+import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +46,53 @@ from attribution.tokens import Encoded, windows
 
 FORMAT = "byline-truth/1"
 KINDS = ("base", "loco", "creator", "doc")
+# The place in this list is part of the key of the draws.
+_DRAWN = (*KINDS, "drop")
+
+
+@dataclass(frozen=True)
+class TruthPlan:
+    """Which retrains make a truth.
+
+    Attributes:
+        halves: retrains on random halves of the documents.
+        coalitions: retrains on random coalitions of the creators; the coalition
+            truth wants about three times as many as there are creators.
+        drops: retrains with a few random documents left out.
+        drop_share: how many those are, as a share of the documents.
+        removals: each creator left out alone.
+        orders: seeds of further orders of the documents; each repeats `repeated`.
+        repeated: kinds that further orders repeat.
+        seed: draws what is kept.
+    """
+
+    halves: int = 40
+    coalitions: int = 120
+    drops: int = 0
+    drop_share: float = 0.02
+    removals: bool = True
+    orders: tuple[int, ...] = ()
+    repeated: tuple[str, ...] = ("base", "loco")
+    seed: int = 0
+
+    def count(self, kind: str) -> int:
+        """Return how many retrains of a drawn kind are wanted."""
+        return {"doc": self.halves, "creator": self.coalitions, "drop": self.drops}.get(kind, 0)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds in the order in which they are made."""
+        drawn = tuple(kind for kind in ("creator", "doc", "drop") if self.count(kind))
+        return ("base", *(("loco",) if self.removals else ()), *drawn)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One retrain: its file's name, the run to replay, and which documents it keeps."""
+
+    name: str
+    setup: RetrainSetup
+    mask: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -102,6 +154,7 @@ def setup_of(
     *,
     start: Path | None = None,
     groups: Sequence[str] | None = None,
+    recipe: Path | None = None,
 ) -> RetrainSetup:
     """Gather a retraining set-up from a model that was trained with a recipe.
 
@@ -112,37 +165,41 @@ def setup_of(
         queries: outputs to measure; longer than the context is cut into windows.
         start: folder of the starting weights.
         groups: creator of every document; its group_id when left out.
+        recipe: folder of the recipe; the model's when left out.
 
     Raises:
         RecipeError: there is no recipe, or it names another corpus.
     """
-    recipe = load_recipe(model_dir)
-    if recipe.corpus_digest is not None and recipe.corpus_digest != corpus.digest:
+    said = load_recipe(recipe or model_dir)
+    if said.corpus_digest is not None and said.corpus_digest != corpus.digest:
         raise RecipeError(
-            f"the recipe in {model_dir} was made with corpus {recipe.corpus_digest[:12]}..., this "
+            f"the recipe in {model_dir} was made with corpus {said.corpus_digest[:12]}..., this "
             f"is {corpus.digest[:12]}...; retraining would measure another run"
         )
     loaded = load_model(model_dir)
-    context = recipe.context or loaded.context
+    context = said.context or loaded.context
     rows = encode_corpus(corpus.documents, loaded.tokenizer, context)
     return RetrainSetup(
         start=start or model_dir / "checkpoints" / "step-000000",
         rows=tuple(tuple(row) for row in rows),
         groups=tuple(groups if groups is not None else (row.group_id for row in corpus)),
-        recipe=recipe,
+        recipe=said,
         queries=tuple(queries),
     )
 
 
-def masks(setup: RetrainSetup, kind: str, count: int, seed: int) -> NDArray[np.bool_]:
+def masks(
+    setup: RetrainSetup, kind: str, count: int, seed: int, drop_share: float = 0.02
+) -> NDArray[np.bool_]:
     """Draw which documents each retrain keeps.
 
     Args:
         setup: the run.
-        kind: one of KINDS.
-        count: retrains of kinds "doc" (exactly half of the documents is kept) and
-            "creator" (a coin for each); the others have as many as they need.
+        kind: "doc" (exactly half of the documents is kept), "drop" (all but a few
+            are), "creator" (a coin for each), "loco" or "base".
+        count: retrains of the drawn kinds; the others have as many as they need.
         seed: draws what is kept.
+        drop_share: share of the documents that "drop" leaves out, at least one.
 
     Returns:
         [R, N], True = kept.
@@ -155,13 +212,14 @@ def masks(setup: RetrainSetup, kind: str, count: int, seed: int) -> NDArray[np.b
     if kind == "loco":
         return np.asarray(owner[None, :] != np.arange(creators)[:, None], dtype=bool)
     # The kind is part of the key, so that halves of documents and of creators are unrelated.
-    draw = np.random.Generator(np.random.PCG64([seed, KINDS.index(kind)]))
+    draw = np.random.Generator(np.random.PCG64([seed, _DRAWN.index(kind)]))
     if kind == "creator":
         # A coin for each creator: with coalitions of one size the Banzhaf level is not seen.
         return np.stack([draw.random(creators) < 0.5 for _ in range(count)])[:, owner]
+    gone = max(1, round(drop_share * documents)) if kind == "drop" else documents - documents // 2
     kept = np.zeros((count, documents), dtype=bool)
     for row in kept:
-        row[draw.permutation(documents)[: documents // 2]] = True
+        row[draw.permutation(documents)[: documents - gone]] = True
     return kept
 
 
@@ -190,58 +248,101 @@ def losses_of(
     return losses
 
 
+def jobs_of(setup: RetrainSetup, plan: TruthPlan) -> list[Job]:
+    """List the retrains of a plan, in the order in which they are made."""
+    jobs = []
+    for order in (None, *plan.orders):
+        run = setup if order is None else setup.reordered(order)
+        kinds = [k for k in plan.kinds if order is None or k in plan.repeated]
+        for kind in kinds:
+            drawn = masks(setup, kind, plan.count(kind), plan.seed, plan.drop_share)
+            name = kind if order is None else f"{kind}{order}"
+            jobs += [Job(f"{name}-{n:03d}", run, mask) for n, mask in enumerate(drawn)]
+    return jobs
+
+
 def build_truth(
     setup: RetrainSetup,
     folder: Path,
+    plan: TruthPlan,
     *,
-    halves: int,
-    seed: int,
-    kinds: Sequence[str] = KINDS,
+    processes: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Truth:
     """Make the retrains that are still missing, and read all of them.
 
     Args:
         setup: the run.
-        folder: gets one file a retrain; what is there already is kept.
-        halves: retrains of kinds "doc" and "creator".
-        seed: draws the halves.
-        kinds: which kinds to make.
+        folder: gets one file a retrain; what is there already is kept, so that a
+            build that was killed goes on where it stopped.
+        plan: which retrains.
+        processes: retrains made at the same time, each on the recipe's threads.
         progress: called with (retrains there, retrains in all).
 
     Raises:
-        RecipeError: the folder holds retrains of another set-up.
+        RecipeError: the folder holds retrains of another set-up, or of other draws.
     """
-    _claim(setup, folder, seed)
-    wanted = [
-        (kind, number, mask)
-        for kind in kinds
-        for number, mask in enumerate(masks(setup, kind, halves, seed))
-    ]
-    for done, (kind, number, mask) in enumerate(wanted, start=1):
-        make_one(setup, folder, kind, number, mask)
+    claim(setup, folder, plan.seed)
+    jobs = jobs_of(setup, plan)
+    missing = [job for job in jobs if not _there(folder, job)]
+    done = len(jobs) - len(missing)
+    for _ in _made(folder, missing, processes):
+        done += 1
         if progress is not None:
-            progress(done, len(wanted))
-    return load_truth(folder, setup.groups, setup.tokens)
+            progress(done, len(jobs))
+    return load_truth([folder], setup.groups, setup.tokens.tolist())
 
 
-def make_one(
-    setup: RetrainSetup, folder: Path, kind: str, number: int, mask: NDArray[np.bool_]
-) -> Path:
-    """Make one retrain unless it is there; safe to run twice and beside others."""
-    path = folder / f"{kind}-{number:03d}.npz"
-    if path.exists():
+def _made(folder: Path, jobs: Sequence[Job], processes: int) -> Iterator[Path]:
+    """Make the retrains and yield the path of each when it is there."""
+    if processes <= 1:
+        for job in jobs:
+            yield make_one(job, folder)
+        return
+    # Spawned, because a forked child inherits torch's threads in a state it cannot use.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        for done in as_completed([pool.submit(make_one, job, folder) for job in jobs]):
+            yield done.result()
+
+
+def make_one(job: Job, folder: Path) -> Path:
+    """Make one retrain unless it is there; safe to run twice and beside others.
+
+    Raises:
+        RecipeError: a retrain of this name kept other documents.
+    """
+    path = folder / f"{job.name}.npz"
+    if _there(folder, job):
         return path
     begun = time.perf_counter()
-    losses = query_losses(setup, mask) / np.maximum(setup.tokens, 1)
+    losses = query_losses(job.setup, job.mask) / np.maximum(job.setup.tokens, 1)
     stream = io.BytesIO()
-    np.savez(stream, mask=mask, loss=losses, seconds=np.asarray(time.perf_counter() - begun))
+    np.savez(stream, mask=job.mask, loss=losses, seconds=np.asarray(time.perf_counter() - begun))
     write_atomically(path, stream.getvalue())
     return path
 
 
-def _claim(setup: RetrainSetup, folder: Path, seed: int) -> None:
-    """Write the folder's `truth.json`, or refuse a folder of another set-up."""
+def _there(folder: Path, job: Job) -> bool:
+    path = folder / f"{job.name}.npz"
+    if not path.exists():
+        return False
+    with np.load(path) as archive:
+        same = np.array_equal(archive["mask"], job.mask)
+    if not same:
+        raise RecipeError(
+            f"{path} kept other documents than this plan wants; it was drawn with another seed "
+            f"or another drop_share. Use another folder"
+        )
+    return True
+
+
+def claim(setup: RetrainSetup, folder: Path, seed: int) -> None:
+    """Write the folder's `truth.json`, or refuse a folder of another set-up.
+
+    Raises:
+        RecipeError: the folder holds retrains of another set-up or seed.
+    """
     said = canonical_json(
         {
             "format": FORMAT,

@@ -141,13 +141,15 @@ class Coalition:
     retrains: int
 
 
-def load_truth(folder: Path, groups: Sequence[str], tokens: NDArray[np.int64]) -> Truth:
-    """Read every retrain of a folder.
+def load_truth(
+    folders: Path | Sequence[Path], groups: Sequence[str], scored: Sequence[int] | NDArray[np.int64]
+) -> Truth:
+    """Read every retrain of one or several folders.
 
     Args:
-        folder: files `KIND-NUMBER.npz`.
+        folders: files `KIND-NUMBER.npz`; several folders add up.
         groups: creator of every document.
-        tokens: [Q], scored tokens of every query.
+        scored: [Q], scored tokens of every query.
 
     Raises:
         RecipeError: there is none, or one has other documents or queries.
@@ -155,7 +157,9 @@ def load_truth(folder: Path, groups: Sequence[str], tokens: NDArray[np.int64]) -
     kept: dict[str, list[Masks]] = {}
     losses: dict[str, list[Nats]] = {}
     numbers: dict[str, list[int]] = {}
-    for path in sorted(folder.glob("*-*.npz")):
+    tokens = np.asarray(scored, dtype=np.int64)
+    folders = [folders] if isinstance(folders, Path) else folders
+    for path in (path for folder in folders for path in sorted(folder.glob("*-*.npz"))):
         kind, number = path.stem.rsplit("-", 1)
         with np.load(path) as archive:
             mask, loss = archive["mask"].astype(bool), archive["loss"].astype(np.float64)
@@ -168,7 +172,8 @@ def load_truth(folder: Path, groups: Sequence[str], tokens: NDArray[np.int64]) -
         losses.setdefault(kind, []).append(loss * tokens)
         numbers.setdefault(kind, []).append(int(number))
     if not kept:
-        raise RecipeError(f"{folder} holds no retrain; make the truth first")
+        where = ", ".join(map(str, folders)) or "the set-up"
+        raise RecipeError(f"{where} holds no retrain; make the truth first (evaluate build)")
     return Truth(
         tuple(groups),
         tokens,

@@ -9,7 +9,10 @@ from attribution.corpus import Corpus, Document
 from attribution.errors import RecipeError
 from attribution.evaluation.lds import evaluate
 from attribution.evaluation.removal import (
+    Job,
+    TruthPlan,
     build_truth,
+    jobs_of,
     losses_of,
     make_one,
     masks,
@@ -40,7 +43,9 @@ def setup(tmp_path_factory):
 @pytest.fixture(scope="module")
 def truth(setup, tmp_path_factory):
     """All retrains of the toy run: 1 + 4 removals, and 10 of each random kind."""
-    return build_truth(setup, tmp_path_factory.mktemp("truth"), halves=10, seed=3)
+    return build_truth(
+        setup, tmp_path_factory.mktemp("truth"), TruthPlan(halves=10, coalitions=10, seed=3)
+    )
 
 
 def test_nobody_left_out_is_the_model_as_trained(setup, truth):
@@ -83,6 +88,7 @@ def test_coalition_and_removal_agree_where_nobody_replaces_anybody(truth):
 def test_a_truth_that_was_interrupted_is_finished_by_asking_again(setup, truth, tmp_path):
     """What is there is kept; what is missing is made; the outcome is the same."""
     folder = tmp_path / "truth"
+    plan = TruthPlan(halves=0, coalitions=0, seed=3)
     calls = []
 
     def stop_after_two(done, total):
@@ -91,10 +97,10 @@ def test_a_truth_that_was_interrupted_is_finished_by_asking_again(setup, truth, 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_truth(setup, folder, halves=2, seed=3, kinds=("loco",), progress=stop_after_two)
+        build_truth(setup, folder, plan, progress=stop_after_two)
     first = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
     assert len(first) == 2
-    again = build_truth(setup, folder, halves=2, seed=3, kinds=("loco",))
+    again = build_truth(setup, folder, plan)
     assert {name: (folder / name).stat().st_mtime_ns for name in first} == first
     assert np.array_equal(again.losses["loco"], truth.losses["loco"])
 
@@ -103,18 +109,21 @@ def test_a_retrain_does_not_depend_on_what_was_made_before(setup, truth, tmp_pat
     """Any worker may make any retrain alone."""
     mask = masks(setup, "doc", 10, seed=3)[5]
     assert np.array_equal(query_losses(setup, mask), truth.losses["doc"][5])
-    path = make_one(setup, tmp_path, "doc", 5, mask)
+    path = make_one(Job("doc-005", setup, mask), tmp_path)
     before = path.read_bytes()
-    assert make_one(setup, tmp_path, "doc", 5, mask).read_bytes() == before
+    assert make_one(Job("doc-005", setup, mask), tmp_path).read_bytes() == before
+    with pytest.raises(RecipeError, match="kept other documents than this plan wants"):
+        make_one(Job("doc-005", setup, ~mask), tmp_path)
 
 
 def test_retrains_of_two_set_ups_never_mix(setup, tmp_path):
     """A folder remembers what its losses depend on."""
-    build_truth(setup, tmp_path, halves=1, seed=3, kinds=("base",))
+    plan = TruthPlan(halves=0, coalitions=0, removals=False, seed=3)
+    build_truth(setup, tmp_path, plan)
     with pytest.raises(RecipeError, match="mixing them would be noise"):
-        build_truth(setup, tmp_path, halves=1, seed=4, kinds=("base",))
+        build_truth(setup, tmp_path, dataclasses.replace(plan, seed=4))
     with pytest.raises(RecipeError, match="mixing them would be noise"):
-        build_truth(setup.reordered(1), tmp_path, halves=1, seed=3, kinds=("base",))
+        build_truth(setup.reordered(1), tmp_path, plan)
 
 
 def test_another_order_is_another_truth_of_the_same_run(setup, truth):
@@ -136,6 +145,27 @@ def test_halves_are_of_documents_and_coins_are_of_creators(setup):
     assert len(set(creators.sum(axis=1))) > 2
     assert np.array_equal(documents, masks(setup, "doc", 5, seed=1))
     assert not np.array_equal(documents, masks(setup, "doc", 5, seed=2))
+
+
+def test_a_plan_names_every_retrain_once_and_can_be_extended(setup):
+    """Further orders repeat the removals under their own names; more draws continue the first."""
+    plan = TruthPlan(halves=2, coalitions=3, drops=2, orders=(5,), seed=1)
+    jobs = jobs_of(setup, plan)
+    names = [job.name for job in jobs]
+    assert len(set(names)) == len(names) == 1 + 4 + 2 + 3 + 2 + 1 + 4
+    assert {"base5-000", "loco5-003", "drop-001"} <= set(names)
+    assert next(job for job in jobs if job.name == "loco5-000").setup.digest != setup.digest
+    assert [int((~job.mask).sum()) for job in jobs if job.name.startswith("drop")] == [1, 1]
+    more = {job.name: job.mask for job in jobs_of(setup, dataclasses.replace(plan, coalitions=9))}
+    assert all(np.array_equal(more[job.name], job.mask) for job in jobs)
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_truth_of_one(setup, truth, tmp_path):
+    """Where retrains are made changes nothing in them."""
+    plan = TruthPlan(halves=0, coalitions=0, seed=3)
+    beside = build_truth(setup, tmp_path, plan, processes=2)
+    assert np.array_equal(beside.losses["loco"], truth.losses["loco"])
 
 
 def test_a_recipe_of_another_corpus_makes_no_truth(setup):
