@@ -9,7 +9,7 @@ returned summary and nothing else.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from attribution.corpus import read_corpus, read_queries
 from attribution.errors import ScoringError
 from attribution.files import sha256_of, write_atomically
-from attribution.methods import METHODS, MatrixTask
+from attribution.methods import METHODS, MatrixTask, check_needs, options_of, with_options
 
 
 def _quiet(_step: str, _done: int, _all: int) -> None:
@@ -37,6 +37,7 @@ def attribute_files(  # noqa: PLR0913 - the options of one command.
     *,
     damping: float = 0.01,
     seed: int = 0,
+    options: Mapping[str, str] | None = None,
     progress: Callable[[str, int, int], None] = _quiet,
 ) -> dict[str, Any]:
     """Score every document of a corpus for every query.
@@ -53,18 +54,21 @@ def attribute_files(  # noqa: PLR0913 - the options of one command.
             `ekfac_*` methods read it.
         damping: for methods with a curvature.
         seed: for methods that draw.
+        options: of the method: field of its dataclass -> value as text.
         progress: called with (step, done, all).
 
     Returns:
         method, out, sha256, queries, documents.
 
     Raises:
-        AttributionError: an unknown method or bad input.
+        AttributionError: an unknown method or option, something the method needs
+            and the task lacks, or bad input.
     """
     if method not in METHODS:
         raise ScoringError(
             f"there is no attribution method {method!r}; choose one of {', '.join(METHODS)}"
         )
+    chosen = with_options(METHODS[method], options or {})
     task = MatrixTask(
         model_dir=Path(model),
         checkpoints=tuple(Path(folder) for folder in checkpoints),
@@ -75,7 +79,23 @@ def attribute_files(  # noqa: PLR0913 - the options of one command.
         seed=seed,
         progress=progress,
     )
-    return {"method": method, **_write_scores(METHODS[method].scores(task), task, Path(out))}
+    check_needs(chosen, task)
+    return {"method": method, **_write_scores(chosen.scores(task), task, Path(out))}
+
+
+def list_methods() -> list[dict[str, Any]]:
+    """Return name, needs, options with defaults, cost and limits of every method."""
+    return [
+        {
+            "along_path": method.declared.along_path,
+            "cost": method.declared.cost,
+            "limits": method.declared.limits,
+            "name": name,
+            "needs": list(method.declared.needs),
+            "options": options_of(method),
+        }
+        for name, method in METHODS.items()
+    ]
 
 
 def _write_scores(found: Tensor, task: MatrixTask, out: Path) -> dict[str, Any]:

@@ -1,11 +1,15 @@
 """One attribution method a file, all behind one protocol; `METHODS` names them all.
 
     ekfac_index          EK-FAC along the training path, from a gradient index or streamed
+    ekfac                the same recomputed at full rank, any layers, never from an index
     ekfac_end            EK-FAC at the final weights alone: relative influence
     grad_dot             gradient dot product along the path, no curvature
-    bm25                 lexical: BM25 over token ids
-    hidden_states        centred cosine of mean last-layer hidden states
-    document_size        scored tokens of the document, the same for every output
+    hidden_states        centred cosine of pooled hidden states, any layer
+    embedding            cosine of any local sentence encoder
+    bm25, tfidf          lexical, over token ids
+    by_size              scored tokens of the document, the same for every output
+    equal                the same for every work
+    random               noise from the seed
 
 Scores of different methods have different units; only their order and ratios compare.
 """
@@ -13,21 +17,43 @@ Scores of different methods have different units; only their order and ratios co
 from __future__ import annotations
 
 from attribution.methods.bm25 import Bm25
-from attribution.methods.document_size import DocumentSize
-from attribution.methods.ekfac_index import EkfacEnd, EkfacIndex, GradientDot
+from attribution.methods.by_size import BySize, Equal, RandomScores
+from attribution.methods.ekfac_index import Ekfac, EkfacEnd, EkfacIndex, GradientDot
+from attribution.methods.embedding import Embedding
 from attribution.methods.hidden_states import HiddenStates
-from attribution.methods.protocol import MatrixTask, Method
+from attribution.methods.protocol import (
+    NEEDS,
+    Declaration,
+    MatrixTask,
+    Method,
+    check_needs,
+    options_of,
+    with_options,
+)
+from attribution.methods.tfidf import TfIdf
 
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        EkfacIndex(),
-        EkfacEnd(),
-        GradientDot(),
-        Bm25(),
-        HiddenStates(),
-        DocumentSize(),
-    )
-}
+_ALL: tuple[Method, ...] = (
+    EkfacIndex(),
+    Ekfac(),
+    EkfacEnd(),
+    GradientDot(),
+    HiddenStates(),
+    Embedding(),
+    Bm25(),
+    TfIdf(),
+    BySize(),
+    Equal(),
+    RandomScores(),
+)
+METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 
-__all__ = ["METHODS", "MatrixTask", "Method"]
+__all__ = [
+    "METHODS",
+    "NEEDS",
+    "Declaration",
+    "MatrixTask",
+    "Method",
+    "check_needs",
+    "options_of",
+    "with_options",
+]

@@ -2,12 +2,13 @@
 
 With an index folder the rows are built once and read; without one each document's
 gradient is multiplied with the queries while it exists, at full rank, and nothing
-is stored. `ekfac_end` takes the final weights alone, `grad_dot` no curvature.
+is stored. `ekfac_end` takes the final weights alone, `grad_dot` no curvature, and
+`ekfac` never reads an index: it is what a smaller index is measured against.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,15 +16,30 @@ from torch import Tensor
 
 from attribution.errors import IndexMismatchError, ScoringError
 from attribution.index import GradientIndex, IndexConfig, build_index, training_path
+from attribution.index_config import DEFAULT_LAYERS
 from attribution.influence import Attributor
-from attribution.methods.protocol import MatrixTask
+from attribution.methods.protocol import Declaration, MatrixTask
 from attribution.streaming import StreamConfig, path_scores
 
+_ADDITIVE = (
+    "first order: what two works only do together, or either alone, it does not see; "
+    "scores of copies add up"
+)
+_END = "end point alone: who helped more than average, not who helped; totals have either sign"
 
+
+@dataclass(frozen=True)
 class EkfacIndex:
     """The method Byline pays by."""
 
     name = "ekfac_index"
+    declared = Declaration(
+        ("gradients",),
+        "about 1.3 training steps a document and checkpoint to build, then dot products; "
+        "stores the chosen bytes a document",
+        _ADDITIVE,
+        along_path=True,
+    )
 
     def scores(self, task: MatrixTask) -> Tensor:
         """Return [queries, documents], nats where the path allows a scale."""
@@ -38,20 +54,57 @@ class EkfacIndex:
         return scores[:, _file_order(task, index)]
 
 
+@dataclass(frozen=True)
+class Ekfac:
+    """EK-FAC recomputed at full rank, nothing stored: the accuracy reference of the index.
+
+    Attributes:
+        layers: shell patterns of tracked layers, with commas; "*" for every one.
+        head: track the output head too.
+    """
+
+    layers: str = ",".join(DEFAULT_LAYERS)
+    head: bool = True
+
+    name = "ekfac"
+    declared = Declaration(
+        ("gradients",),
+        "three passes of forward and backward a checkpoint for every batch of queries; "
+        "nothing stored",
+        _ADDITIVE,
+        along_path=True,
+    )
+
+    def scores(self, task: MatrixTask) -> Tensor:
+        """Return [queries, documents], nats where the path allows a scale."""
+        layers = tuple(self.layers.split(","))
+        config = StreamConfig(damping=task.damping, seed=task.seed, layers=layers, head=self.head)
+        return path_scores(training_path(_config(task, Path()))[0], task, config)
+
+
+@dataclass(frozen=True)
 class EkfacEnd:
     """EK-FAC at the final weights alone: who helped more than average, not who helped."""
 
     name = "ekfac_end"
+    declared = Declaration(("gradients",), "as ekfac_index at one checkpoint", _END)
 
     def scores(self, task: MatrixTask) -> Tensor:
         """Return [queries, documents], relative influence."""
         return EkfacIndex().scores(replace(task, checkpoints=()))
 
 
+@dataclass(frozen=True)
 class GradientDot:
     """Gradient dot product along the path: the same sum without any curvature."""
 
     name = "grad_dot"
+    declared = Declaration(
+        ("gradients",),
+        "one pass of forward and backward a checkpoint for every batch of queries",
+        "large gradients win whatever they say; " + _ADDITIVE,
+        along_path=True,
+    )
 
     def scores(self, task: MatrixTask) -> Tensor:
         """Return [queries, documents], squared nats per squared weight, up to scale."""

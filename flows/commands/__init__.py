@@ -4,11 +4,13 @@ from flows.commands.audit import audit, statement
 from flows.commands.close import close, report
 from flows.commands.database import db
 from flows.commands.demo import demo
-from flows.commands.index import attribute, index, trace
+from flows.commands.index import attribute, index
 from flows.commands.init import init
+from flows.commands.methods import methods
 from flows.commands.nightly import ingest, nightly
 from flows.commands.quarantine import quarantine, sample
 from flows.commands.schedule import schedule
+from flows.commands.trace import trace
 from flows.commands.worker import worker
 
 COMMANDS = [
@@ -20,6 +22,7 @@ COMMANDS = [
     index,
     ingest,
     init,
+    methods,
     nightly,
     quarantine,
     report,

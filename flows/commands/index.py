@@ -1,22 +1,34 @@
-"""`byline index build|append|remove|verify|info`, `byline trace` and `byline attribute`."""
+"""`byline index build|append|remove|refit|compact|verify|info` and `byline attribute`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from flows.accesses import Asked, access_line, name_object, record_access
-from flows.commands.options import (
-    access_options,
-    emit,
-    json_option,
-    open_workspace,
-    workspace_option,
-)
+from flows.commands.options import emit, json_option, open_workspace, workspace_option
+from flows.workspace import Workspace
+
+if TYPE_CHECKING:
+    from attribution.signing import KeySigner
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
+KEY = click.option(
+    "--key",
+    type=FILE,
+    help="Ed25519 private key (PEM) that signs the manifest; keys/index.pem where it exists.",
+)
+
+
+def _signer(key: Path | None, workspace: Workspace | None) -> KeySigner | None:
+    """Return whoever signs: the key given, or the workspace's own where it has one."""
+    from attribution.signing import KeySigner  # noqa: PLC0415 - torch
+
+    if key is None and workspace is not None and workspace.index_key.is_file():
+        key = workspace.index_key
+    return None if key is None else KeySigner.from_pem(key)
 
 
 @click.group("index")
@@ -37,6 +49,7 @@ def index() -> None:
 @click.option("--corpus", type=FILE, help="Corpus JSONL; the workspace's by default.")
 @click.option("--decoys", type=FILE, help="Decoys JSONL, never trained on and never paid.")
 @click.option("--out", type=FOLDER, help="Index folder; the workspace's by default.")
+@KEY
 @json_option
 def build(
     folder: Path,
@@ -45,6 +58,7 @@ def build(
     corpus: Path | None,
     decoys: Path | None,
     out: Path | None,
+    key: Path | None,
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Build the gradient index, or finish one that was begun."""
@@ -52,6 +66,7 @@ def build(
     from flows.progress import Reporter  # noqa: PLC0415
     from flows.settings import load_settings  # noqa: PLC0415
 
+    workspace = None
     if model and corpus and out:
         settings = load_settings(folder)
         sources = IndexSources(model, checkpoints, corpus, decoys, out)
@@ -62,7 +77,10 @@ def build(
         settings, sources = workspace.settings, workspace_sources(workspace)
     with Reporter().step("index") as step:
         content = build_index_at(
-            settings.attribution, sources, lambda part, done, total: step.update(done, total, part)
+            settings.attribution,
+            sources,
+            lambda part, done, total: step.update(done, total, part),
+            signer=_signer(key, workspace),
         )
         step.result(f"{len(content['checkpoints'])} points of the path")
     emit(
@@ -75,12 +93,14 @@ def build(
 @index.command("append")
 @workspace_option
 @click.argument("corpus", type=FILE)
+@KEY
 @json_option
-def append(folder: Path, corpus: Path, as_json: bool) -> None:  # noqa: FBT001
+def append(folder: Path, corpus: Path, key: Path | None, as_json: bool) -> None:  # noqa: FBT001
     """Add the documents of a corpus file to the index as new shards."""
     from attribution.index_append import append_documents  # noqa: PLC0415 - torch
 
-    manifest = append_documents(open_workspace(folder).index, corpus)
+    workspace = open_workspace(folder)
+    manifest = append_documents(workspace.index, corpus, signer=_signer(key, workspace))
     emit({"manifest": manifest.sha256}, [f"index is now {manifest.sha256}"], as_json=as_json)
 
 
@@ -90,6 +110,7 @@ def append(folder: Path, corpus: Path, as_json: bool) -> None:  # noqa: FBT001
 @click.option("--group", "groups", multiple=True, help="Work id; may be given again.")
 @click.option("--source", "sources", multiple=True, help="Source id; may be given again.")
 @click.option("--reason", default="", help="Why, in the words of whoever asked.")
+@KEY
 @json_option
 def remove(
     folder: Path,
@@ -97,6 +118,7 @@ def remove(
     groups: tuple[str, ...],
     sources: tuple[str, ...],
     reason: str,
+    key: Path | None,
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Put documents under a tombstone that every later score honours."""
@@ -105,7 +127,78 @@ def remove(
     if not (documents or groups or sources):
         raise click.UsageError("name what to remove: --document, --group or --source")
     removal = Removal(documents, groups, sources, reason)
-    manifest = remove_documents(open_workspace(folder).index, removal)
+    workspace = open_workspace(folder)
+    manifest = remove_documents(workspace.index, removal, signer=_signer(key, workspace))
+    emit({"manifest": manifest.sha256}, [f"index is now {manifest.sha256}"], as_json=as_json)
+
+
+@index.command("refit")
+@workspace_option
+@click.option("--damping", type=float, help="Fraction of a layer's mean eigenvalue, in (0, 1].")
+@click.option("--share", type=float, help="Estimate the eigenvalues again on this share.")
+@click.option("--seed", default=0, show_default=True, help="Seed of that sample.")
+@click.option(
+    "--geometry",
+    type=click.Choice(["plain", "adam"]),
+    help="Damp in the metric of Adam's second moment, where the training run kept it.",
+)
+@click.option("--use", type=int, help="Score with this earlier version; refit nothing.")
+@click.option("--corpus", type=FILE, help="Where the indexed corpus is now.")
+@click.option("--decoys", type=FILE, help="Where the indexed decoys are now.")
+@KEY
+@json_option
+def refit(  # noqa: PLR0913, PLR0917 - the options of one command
+    folder: Path,
+    damping: float | None,
+    share: float | None,
+    seed: int,
+    geometry: str | None,
+    use: int | None,
+    corpus: Path | None,
+    decoys: Path | None,
+    key: Path | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Make a new version of the preconditioner; rows and earlier versions stay."""
+    from attribution.index_refit import Refit, refit_index, use_version  # noqa: PLC0415 - torch
+    from flows.progress import Reporter  # noqa: PLC0415
+
+    workspace = open_workspace(folder)
+    signer = _signer(key, workspace)
+    wanted = Refit(
+        damping=damping, share=share, seed=seed, geometry=geometry, corpus=corpus, decoys=decoys
+    )
+    if use is not None:
+        if wanted != Refit(seed=seed):
+            raise click.UsageError("--use takes a version as it is; leave the other options out")
+        manifest = use_version(workspace.index, use, signer=signer)
+    else:
+        with Reporter().step("refit") as step:
+            manifest = refit_index(
+                workspace.index,
+                wanted,
+                signer=signer,
+                progress=lambda part, done, total: step.update(done, total, part),
+            )
+            step.result(f"version {manifest.content['preconditioner']}")
+    version = manifest.content["preconditioner"]
+    emit(
+        {"manifest": manifest.sha256, "preconditioner": version},
+        [f"scores now come from version {version}", f"index is now {manifest.sha256}"],
+        as_json=as_json,
+    )
+
+
+@index.command("compact")
+@workspace_option
+@KEY
+@json_option
+def compact(folder: Path, key: Path | None, as_json: bool) -> None:  # noqa: FBT001
+    """Rewrite shards that hold removed documents, without their rows."""
+    from attribution.index_edit import compact as rewrite  # noqa: PLC0415 - torch
+
+    workspace = open_workspace(folder)
+    manifest = rewrite(workspace.index, signer=_signer(key, workspace))
     emit({"manifest": manifest.sha256}, [f"index is now {manifest.sha256}"], as_json=as_json)
 
 
@@ -113,13 +206,27 @@ def remove(
 @workspace_option
 @click.option("--sample", default=8, show_default=True, help="Rows to compute again; 0 for none.")
 @click.option("--seed", default=0, show_default=True, help="Seed of that sample.")
+@click.option(
+    "--public-key",
+    help="Ed25519 public key, 64 hex digits or a PEM file, that must have signed the index.",
+)
 @json_option
-def verify(folder: Path, sample: int, seed: int, as_json: bool) -> None:  # noqa: FBT001
-    """Hash every byte of the index and compute a random sample of its rows again."""
+def verify(
+    folder: Path,
+    sample: int,
+    seed: int,
+    public_key: str | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Hash every byte, check the signatures, compute a random sample of rows again."""
     from attribution.index_verify import verify_index  # noqa: PLC0415 - torch
+    from attribution.signing import public_key as read_key  # noqa: PLC0415
 
-    report = verify_index(open_workspace(folder).index, sample=sample, seed=seed)
+    key = None if public_key is None else read_key(public_key)
+    report = verify_index(open_workspace(folder).index, sample=sample, seed=seed, key=key)
     lines = [f"{key:<18} {value}" for key, value in report.items()]
+    if report["signed_by"] is None:
+        lines.append("nobody signed this index: it is whole, and anyone could have made it")
     emit(report, [*lines, "the index is whole"], as_json=as_json)
 
 
@@ -134,49 +241,8 @@ def info(folder: Path, as_json: bool) -> None:  # noqa: FBT001
     emit(report, [f"{key:<26} {value}" for key, value in report.items()], as_json=as_json)
 
 
-@click.command("trace")
-@workspace_option
-@click.argument("text")
-@click.option("--prompt", default=None, help="What stood before the text; read but not scored.")
-@click.option("-k", "count", default=5, show_default=True, help="How many sources to name.")
-@click.option("--passages", is_flag=True, help="Show the beginning of each source's text.")
-@access_options
-@json_option
-def trace(
-    folder: Path,
-    text: str,
-    prompt: str | None,
-    count: int,
-    passages: bool,  # noqa: FBT001
-    asked: Asked,
-    as_json: bool,  # noqa: FBT001
-) -> None:
-    """Name the strongest sources of one text, with flags where they are in doubt."""
-    from attribution.trace import trace as find_sources  # noqa: PLC0415 - torch
-
-    workspace = open_workspace(folder)
-    found = find_sources(workspace.index, text, prompt, count, passages=passages)
-    name = name_object(workspace, "trace", f"{prompt or ''}\0{text}", secret=True)
-    recorded = record_access(workspace, "trace", name, asked)
-    lines = []
-    for source in found.sources:
-        nats = source.influence_nanonats / 10**9
-        flags = f"  [{', '.join(source.flags)}]" if source.flags else ""
-        lines.append(f"{nats:+9.4f} nats  {source.document_id}{flags}")
-        if source.passage:
-            lines.append(f"                {source.passage[:90]}")
-    gain, total = found.gain_nanonats / 10**9, found.total_nanonats / 10**9
-    lines.append(
-        f"training gained {gain:.3f} nats on {found.tokens_scored} tokens; all sources "
-        f"together {total:.3f}"
-    )
-    lines += [f"doubt: {flag}" for flag in found.flags]
-    lines += access_line(recorded=recorded)
-    emit({**found.as_json(), "access_recorded": recorded}, lines, as_json=as_json)
-
-
 @click.command("attribute")
-@click.option("--method", required=True, help="Attribution method, such as ekfac_index.")
+@click.option("--method", required=True, help="Such as ekfac_index; see byline methods.")
 @click.option("--model", type=FOLDER, required=True, help="Folder of the final model.")
 @click.option(
     "--checkpoint",
@@ -190,6 +256,13 @@ def trace(
 @click.option("--out", type=FILE, required=True, help="The .npy file to write.")
 @click.option("--index", "index_dir", type=FOLDER, help="Index to use, built there if missing.")
 @click.option("--seed", default=0, show_default=True, help="For methods that draw.")
+@click.option(
+    "--set",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An option of the method, such as layer=2; `byline methods` lists them.",
+)
 @json_option
 def attribute(  # noqa: PLR0913, PLR0917 - the options of one command
     method: str,
@@ -200,6 +273,7 @@ def attribute(  # noqa: PLR0913, PLR0917 - the options of one command
     out: Path,
     index_dir: Path | None,
     seed: int,
+    options: tuple[str, ...],
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Score every document for every query and write a float32 matrix, positive = helped."""
@@ -216,7 +290,15 @@ def attribute(  # noqa: PLR0913, PLR0917 - the options of one command
             out,
             index_dir,
             seed=seed,
+            options=_pairs(options),
             progress=lambda part, done, total: step.update(done, total, part),
         )
         step.result(f"{report['queries']} queries x {report['documents']} documents")
     emit(report, [f"scores  {report['out']}"], as_json=as_json)
+
+
+def _pairs(options: tuple[str, ...]) -> dict[str, str]:
+    for option in options:
+        if "=" not in option:
+            raise click.BadParameter(f"{option!r} is not NAME=VALUE", param_hint="--set")
+    return {name: value for name, _, value in (option.partition("=") for option in options)}

@@ -155,7 +155,7 @@ def along(parts: dict[int, np.ndarray]) -> np.ndarray:
 
 def baselines(matrices: Matrices, *, quick: bool) -> None:
     """Print what needs no curvature."""
-    for name in ("bm25", "hidden_states", "document_size"):
+    for name in ("bm25", "hidden_states", "by_size"):
         print_row(name, METHODS[name].scores(matrices.task).numpy())
     if not quick:
         dots = {step: matrices.full(step, "dot") for step in (0, 141)}
