@@ -8,9 +8,13 @@
 1. Positive scores mean "helped"; only order and ratios are read, so scores may be
    in any unit.
 2. Means over queries carry a 95 % bootstrap interval over queries.
-3. Money is divided by two rules: `linear` sums nats over outputs, `normalised`
-   first divides each output by its own positive total. Both floor a creator at
-   zero only after summing, as settlement does.
+3. Money is divided by three rules: `linear` sums nats over outputs, `normalised`
+   first divides each output by its own positive total; both floor a creator at
+   zero only after summing, as settlement does. `positive` is `normalised` with
+   each output's negative creators set to zero first, as settlement must not do;
+   it is compared with what `normalised` pays for the truth.
+4. A figure of money carries an interval of 1.96 standard errors, from queries (and
+   for the coalition truth retrains) drawn again with replacement.
 
 Axes: Q queries, N documents, R retrains, C creators.
 """
@@ -24,6 +28,8 @@ from numpy.typing import NDArray
 
 from attribution.errors import RecipeError
 from attribution.evaluation.truth import Truth
+
+MONEY_DRAWS = 200
 
 Nats = NDArray[np.float64]
 
@@ -43,16 +49,22 @@ class Evaluation:
 
     Attributes:
         lds_documents, lds_creators: over random halves of documents, of creators.
+        lds_drops: over retrains without a few random documents.
         removal_rank: per query over creators.
         misallocated: rule/truth -> percent of the pool, such as "linear/removal".
+        misallocated_interval: the same -> (low, high).
         coalition_fit: mean cross-validated fit of the coalition truth.
+        per_query: measure -> one number a query, for the intervals above.
     """
 
     lds_documents: Interval | None
     lds_creators: Interval | None
+    lds_drops: Interval | None
     removal_rank: Interval | None
     misallocated: dict[str, float]
+    misallocated_interval: dict[str, tuple[float, float]]
     coalition_fit: float | None
+    per_query: dict[str, list[float]]
 
 
 def evaluate(scores: Nats, truth: Truth) -> Evaluation:
@@ -75,19 +87,32 @@ def evaluate(scores: Nats, truth: Truth) -> Evaluation:
     scores = scores.astype(np.float64)
     creators = scores @ truth.membership  # [Q, C]
     positive = np.maximum(scores, 0).sum(axis=1)
-    misallocated: dict[str, float] = {}
-    rank = fit = None
-    if "loco" in truth.losses and "base" in truth.losses:
+    per_query: dict[str, list[float]] = {}
+    for measure, kind in (("documents", "doc"), ("creators", "creator"), ("drops", "drop")):
+        if kind in truth.losses:
+            per_query[measure] = lds(scores, *truth.retrains(kind))
+    money: dict[str, tuple[float, float, float]] = {}
+    fit = None
+    if "" in truth.orders:
         lost, which = truth.removal()
         judged = creators[:, which]
-        rank = bootstrap([spearman(judged[q], lost[q]) for q in range(len(lost))])
-        misallocated |= _misallocated(judged, lost, positive, "removal")
+        per_query["removal"] = [spearman(judged[q], lost[q]) for q in range(len(lost))]
+        money |= _money(judged, lost, positive, "removal")
     if "creator" in truth.losses and len(truth.losses["creator"]) >= 10:
-        coalition = truth.coalition()
+        coalition = truth.banzhaf
         fit = float(coalition.fit.mean())
-        misallocated |= _misallocated(creators, coalition.values, positive, "coalition")
-    return Evaluation(_lds(scores, truth, "doc"), _lds(scores, truth, "creator"), rank,
-                      misallocated, fit)  # fmt: skip
+        money |= _money(creators, coalition.values, positive, "coalition", coalition.draws)
+    means = {measure: bootstrap(found) for measure, found in per_query.items()}
+    return Evaluation(
+        lds_documents=means.get("documents"),
+        lds_creators=means.get("creators"),
+        lds_drops=means.get("drops"),
+        removal_rank=means.get("removal"),
+        misallocated={name: percent for name, (percent, _, _) in money.items()},
+        misallocated_interval={name: (low, high) for name, (_, low, high) in money.items()},
+        coalition_fit=fit,
+        per_query=per_query,
+    )
 
 
 def lds(scores: Nats, kept: NDArray[np.bool_], losses: Nats) -> list[float]:
@@ -146,15 +171,69 @@ def misallocated_percent(paid: Nats, true: Nats) -> float:
     return 50 * float(np.abs(paid - true).sum())
 
 
-def _misallocated(creators: Nats, true: Nats, positive: Nats, name: str) -> dict[str, float]:
+def ceilings(truth: Truth) -> dict[str, float]:
+    """Say what one truth is worth against another: no method should be asked for more.
+
+    Returns:
+        For each further order of the documents (`order5/...`): the mean rank
+        correlation per query, the correlation of creators' totals, and misallocated
+        money by both rules against the first order. `halves/linear`: misallocated
+        money between two random halves of the queries. `coalition/linear`: between
+        the two truths. Percent for money.
+    """
+    found: dict[str, float] = {}
+    if "" not in truth.orders:
+        return found
+    lost, which = truth.removal()
+    for order in truth.orders[1:]:
+        again, others = truth.removal(order)
+        first = lost[:, [which.index(creator) for creator in others]]
+        found[f"order{order}/creators"] = float(len(others))
+        rank = [spearman(left, right) for left, right in zip(first, again, strict=True)]
+        found[f"order{order}/rank"] = float(np.mean(rank))
+        totals = np.corrcoef(first.sum(axis=0), again.sum(axis=0))
+        found[f"order{order}/totals"] = float(totals[0, 1])
+        own = np.maximum(again, 0).sum(axis=1)
+        for name, percent in _percents(again, first, own).items():
+            if name != "positive":
+                found[f"order{order}/{name}"] = percent
+    draw = np.random.default_rng(0)
+    gaps = []
+    for _ in range(50):
+        mixed = lost[draw.permutation(len(lost))]
+        half = len(lost) // 2
+        gaps.append(misallocated_percent(shares(mixed[:half]), shares(mixed[half:])))
+    found["halves/linear"] = float(np.mean(gaps))
+    if "creator" in truth.losses and len(truth.losses["creator"]) >= 10:
+        coalition = truth.banzhaf.values[:, which]
+        found["coalition/linear"] = misallocated_percent(shares(lost), shares(coalition))
+    return found
+
+
+def _money(
+    creators: Nats, true: Nats, positive: Nats, name: str, draws: Nats | None = None
+) -> dict[str, tuple[float, float, float]]:
+    """Return rule/name -> (percent, low, high); `draws` [B, Q, C] are other tosses of the truth."""
+    draw = np.random.default_rng(0)
+    again: dict[str, list[float]] = {}
+    for place in range(MONEY_DRAWS if draws is None else len(draws)):
+        rows = draw.integers(0, len(true), len(true))
+        tossed = true if draws is None else draws[place]
+        for rule, percent in _percents(creators[rows], tossed[rows], positive[rows]).items():
+            again.setdefault(rule, []).append(percent)
+    found = {}
+    for rule, percent in _percents(creators, true, positive).items():
+        error = 1.96 * float(np.std(again[rule]))
+        found[f"{rule}/{name}"] = (percent, max(0.0, percent - error), min(100.0, percent + error))
+    return found
+
+
+def _percents(creators: Nats, true: Nats, positive: Nats) -> dict[str, float]:
+    """Return rule -> misallocated percent; `positive` [Q] divides an output of the scores."""
     own = np.maximum(true, 0).sum(axis=1)
+    helped = np.maximum(creators, 0)
     return {
-        f"linear/{name}": misallocated_percent(shares(creators), shares(true)),
-        f"normalised/{name}": misallocated_percent(shares(creators, positive), shares(true, own)),
+        "linear": misallocated_percent(shares(creators), shares(true)),
+        "normalised": misallocated_percent(shares(creators, positive), shares(true, own)),
+        "positive": misallocated_percent(shares(helped, helped.sum(axis=1)), shares(true, own)),
     }
-
-
-def _lds(scores: Nats, truth: Truth, kind: str) -> Interval | None:
-    if kind not in truth.losses:
-        return None
-    return bootstrap(lds(scores, truth.kept[kind], truth.losses[kind]))
