@@ -45,7 +45,7 @@ SealValues = tuple[str, int, str, int, bytes]
 POSTING_COLUMNS = ("ledger_seq", "line_no", "entry_id", "account_id", "currency", "units")
 SEAL_COLUMNS = ("entry_id", "ledger_seq", "effective_on", "posting_count", "leaf_hash")
 
-_COPY_BYTES = 1 << 20
+_COPY_BYTES = 1 << 16
 # SQLite keeps the old pages of each statement in case a trigger refuses it: rows share that cost.
 _ROWS_A_STATEMENT = 20
 _NAMES = ", ".join(f'"{name}"' for name in ENTRY_COLUMNS)
