@@ -54,6 +54,10 @@ class IndexDamagedError(GradientIndexError):
     """A file of the index is missing, torn or altered."""
 
 
+class IndexSignatureError(GradientIndexError):
+    """A signature of an index is missing, damaged, by another key or of other bytes."""
+
+
 class IndexMismatchError(GradientIndexError):
     """The index was made from another model, corpus or request than the one given."""
 

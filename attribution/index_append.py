@@ -27,6 +27,7 @@ from attribution.index_rows import documents_table, write_rows
 from attribution.index_store import RowWriter, documents_parquet, finish_shard
 from attribution.influence import Attributor
 from attribution.recorders import RowRecorder
+from attribution.signing import Signer
 from attribution.tokens import Encoded, check_ids, encode_document
 
 
@@ -35,6 +36,7 @@ def append_documents(
     corpus: Path | str,
     *,
     duplicate_threshold: float | None = 0.8,
+    signer: Signer | None = None,
     progress: Callable[[str, int, int], None] = lambda _step, _done, _all: None,
 ) -> IndexManifest:
     """Add the documents of a corpus file.
@@ -43,6 +45,7 @@ def append_documents(
         folder: a finished index.
         corpus: documents of the same training stage that the index does not hold.
         duplicate_threshold: as in `IndexConfig`.
+        signer: signs the new manifest.
         progress: called with (step, done, all).
 
     Returns:
@@ -79,7 +82,7 @@ def append_documents(
         shards.insert(kinds.count("trained"), {"name": name, "sha256": digest})
         content["shards"] = shards
         content["appended"] = [*content.get("appended", []), added.digest]
-        return commit_change(folder, index, content)
+        return commit_change(folder, index, content, signer)
 
 
 def _weigh(

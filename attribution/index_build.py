@@ -41,6 +41,7 @@ from attribution.layers import Coverage, find_layers
 from attribution.model import LoadedModel, load_model
 from attribution.preconditioner import fit
 from attribution.recorders import RowRecorder
+from attribution.signing import Signer
 from attribution.tokens import Encoded, check_agreement, check_ids, encode_document
 
 Progress = Callable[[str, int, int], None]
@@ -50,12 +51,15 @@ def _quiet(_step: str, _done: int, _all: int) -> None:
     """Show nothing."""
 
 
-def build_index(config: IndexConfig, progress: Progress = _quiet) -> IndexManifest:
+def build_index(
+    config: IndexConfig, progress: Progress = _quiet, *, signer: Signer | None = None
+) -> IndexManifest:
     """Build an index, or finish one that was begun, or return the one that is there.
 
     Args:
         config: what to build; see `IndexConfig`.
         progress: called with (step, done, all): "fit K", "rows K", "groups".
+        signer: signs the manifest of an index that is finished now.
 
     Returns:
         The manifest of the finished index.
@@ -79,7 +83,7 @@ def build_index(config: IndexConfig, progress: Progress = _quiet) -> IndexManife
             canonical_json(relative_locations(config, points)),
         )
         build.run(progress)
-        return _finish(agreed, build, progress)
+        return _finish(agreed, build, progress, signer)
 
 
 class _Build:
@@ -211,7 +215,9 @@ class _Build:
                 assert writer.done == len(documents), (writer.done, len(documents))
 
 
-def _finish(agreed: dict[str, Any], build: _Build, progress: Progress) -> IndexManifest:
+def _finish(
+    agreed: dict[str, Any], build: _Build, progress: Progress, signer: Signer | None
+) -> IndexManifest:
     out = build.out
     names = [build.folder(s).name for s in range(len(build.shards))]
     manifest = {
@@ -223,6 +229,7 @@ def _finish(agreed: dict[str, Any], build: _Build, progress: Progress) -> IndexM
             }
             for k in range(len(build.points))
         ],
+        "calibration": NONE,
         "clusters": {name: list(ids) for name, ids in sorted(build.clusters.items())},
         "coverage": build.coverage.as_json(),
         "layers": [
@@ -245,9 +252,8 @@ def _finish(agreed: dict[str, Any], build: _Build, progress: Progress) -> IndexM
     progress("groups", 0, len(build.points))
     manifest["groups"] = sum_groups(out, manifest, generation=0)
     manifest["excluded"] = GradientIndex.loose(out, manifest).excluded()
-    manifest["calibration"] = NONE
     attributor = Attributor(GradientIndex.loose(out, manifest))
     manifest["calibration"] = calibrate(attributor, *build.corpora)
     progress("groups", len(build.points), len(build.points))
-    write_manifest(out, manifest)
+    write_manifest(out, manifest, signer)
     return GradientIndex.open(out).manifest

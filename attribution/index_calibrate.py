@@ -38,7 +38,7 @@ def calibrate(
         rule, scale, documents used, and their measured and raw sums.
     """
     index = attributor.index
-    assert index.manifest.content["calibration"]["scale"] == 1.0, "calibrated twice"
+    assert index.preconditioner.scale == 1.0, "calibrated twice"
     if index.manifest.checkpoints == 1:
         return NONE
     pool = list(decoys or trained)

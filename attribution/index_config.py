@@ -214,6 +214,7 @@ def relative_locations(config: IndexConfig, points: list[PathPoint]) -> dict[str
     return {
         "checkpoints": [os.path.relpath(p.folder.resolve(), base) for p in points],
         "corpus": os.path.relpath(Path(config.corpus).resolve(), base),
+        "decoys": os.path.relpath(Path(config.decoys).resolve(), base) if config.decoys else None,
         "model": os.path.relpath(Path(config.model_dir).resolve(), base),
     }
 

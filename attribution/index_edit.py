@@ -5,7 +5,8 @@
 2. Where a copy of an evidence cluster is removed, the copies that stay are weighed
    anew, so that the cluster still counts once.
 3. Each removal leaves a record, `removals/NNNNNN.json`, with the index before and
-   after it, what was asked and what was found; signed by whoever passes a signer.
+   after it, what was asked and what was found; signed by whoever passes a signer. The
+   record is there before the manifest that carries the removal out.
 4. Appending writes new shards in the old bases; nothing that is there is touched.
 5. Compacting rewrites shards that hold dead rows, and only then forgets tombstones.
 6. A change that dies leaves the index as it was: the manifest is the commit point,
@@ -25,14 +26,14 @@ import polars as pl
 
 from attribution.errors import GradientIndexError
 from attribution.evidence import unit_weights
-from attribution.files import canonical_json, write_atomically
+from attribution.files import canonical_json, sha256_of, write_atomically
 from attribution.index_groups import sum_groups
 from attribution.index_manifest import IndexManifest, locked, write_manifest
 from attribution.index_read import GradientIndex
 from attribution.index_store import RowWriter, documents_parquet, finish_shard
+from attribution.signing import REMOVAL, Signer
 
 REMOVAL_FORMAT = "byline-removal/1"
-Signer = Callable[[bytes], str]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def remove_documents(
     Args:
         folder: a finished index.
         removal: what to remove and why.
-        signer: given the record's bytes, returns a signature text kept beside it.
+        signer: signs the record and the new manifest.
 
     Returns:
         The new manifest; the old one where everything named was removed before.
@@ -77,37 +78,49 @@ def remove_documents(
         if not fresh:
             return index.manifest
         content = dict(index.manifest.content)
-        number = 1 + len(list((folder / "removals").glob("*.json")))
+        number = 1 + removals_of(index)
+        content["removals"] = number
         content["tombstones"] = [
             *content["tombstones"],
             *({"document_id": name, "removal": number} for name in fresh),
         ]
         content["weight_changes"] = _reweighed(index, content)
-        manifest = commit_change(folder, index, content)
-        record = canonical_json(
-            {
-                "documents": fresh,
-                "format": REMOVAL_FORMAT,
-                "index_after": manifest.sha256,
-                "index_before": index.manifest.sha256,
-                "reason": removal.reason,
-                "requested": {
-                    "documents": list(removal.documents),
-                    "groups": list(removal.groups),
-                    "sources": list(removal.sources),
-                },
-                "requested_on": removal.requested_on,
-            }
-        )
-        path = folder / "removals" / f"{number:06d}.json"
-        write_atomically(path, record)
-        if signer is not None:
-            write_atomically(path.with_suffix(".sig"), signer(record).encode())
-        return manifest
+        said = {
+            "documents": fresh,
+            "format": REMOVAL_FORMAT,
+            "index_before": index.manifest.sha256,
+            "reason": removal.reason,
+            "requested": {
+                "documents": list(removal.documents),
+                "groups": list(removal.groups),
+                "sources": list(removal.sources),
+            },
+            "requested_on": removal.requested_on,
+        }
+
+        def write_record(index_after: str) -> None:
+            record = canonical_json({**said, "index_after": index_after})
+            path = folder / "removals" / f"{number:06d}.json"
+            if signer is not None:
+                write_atomically(path.with_suffix(".sig"), signer(REMOVAL, record).encode())
+            write_atomically(path, record)
+
+        return commit_change(folder, index, content, signer, write_record)
 
 
-def compact(folder: Path | str) -> IndexManifest:
+def removals_of(index: GradientIndex) -> int:
+    """Return how many removals an index has seen: the number of its last record."""
+    content = index.manifest.content
+    known = [entry["removal"] for entry in content["tombstones"]]
+    return int(content.get("removals", max(known, default=0)))
+
+
+def compact(folder: Path | str, *, signer: Signer | None = None) -> IndexManifest:
     """Rewrite shards that hold dead rows, without them.
+
+    Args:
+        folder: a finished index.
+        signer: signs the new manifest.
 
     Returns:
         The new manifest; the old one where nothing is dead.
@@ -132,16 +145,32 @@ def compact(folder: Path | str) -> IndexManifest:
                 digest = _rewrite(index, number, live, folder / "shards" / name)
                 shards.append({"name": name, "sha256": digest})
         content["shards"] = shards
+        content["removals"] = removals_of(index)
         content["tombstones"] = []
-        return commit_change(folder, index, content)
+        return commit_change(folder, index, content, signer)
 
 
-def commit_change(folder: Path, index: GradientIndex, content: dict[str, Any]) -> IndexManifest:
-    """Sum the groups anew, replace the manifest, and clear what no manifest names."""
+def commit_change(
+    folder: Path,
+    index: GradientIndex,
+    content: dict[str, Any],
+    signer: Signer | None = None,
+    before_commit: Callable[[str], None] = lambda _digest: None,
+) -> IndexManifest:
+    """Sum the groups anew, replace the manifest, and clear what no manifest names.
+
+    Args:
+        folder: of the index.
+        index: as it is.
+        content: the manifest that shall be; its groups and exclusions are made here.
+        signer: signs it.
+        before_commit: called with the new manifest's digest just before it is in place.
+    """
     generation = int(index.manifest.content["groups"]["name"]) + 1
     content["groups"] = sum_groups(folder, content, generation=generation)
     content["excluded"] = GradientIndex.loose(folder, content).excluded()
-    manifest = write_manifest(folder, content)
+    before_commit(sha256_of(canonical_json(content)))
+    manifest = write_manifest(folder, content, signer)
     keep = {shard["name"] for shard in content["shards"]}
     for path in (folder / "shards").iterdir():
         if path.name not in keep:

@@ -2,9 +2,12 @@
 
     manifest.json      what the index is; written last, by replacing the file
     manifest.sha256    digests the manifest may have: one, or two during a change
+    signatures/        one file per signed manifest, named by its digest
 
 A change writes the new digest beside the old one, then the manifest, then drops
-the old digest: at every moment the manifest in place is one that is promised.
+the old digest: at every moment the manifest in place is one that is promised. A
+signature is there before the manifest it signs; a change made without a key leaves
+a manifest without a signature, and `verify` says so.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from attribution.errors import (
 )
 from attribution.files import canonical_json, sha256_of, write_atomically
 from attribution.index_config import FORMAT
+from attribution.signing import MANIFEST, Signer
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,14 @@ class IndexManifest:
         return bool(self.content["path_rule"] == "end_only/1")
 
 
-def write_manifest(folder: Path, content: dict[str, Any]) -> IndexManifest:
-    """Replace the manifest of an index; the caller holds its lock."""
+def write_manifest(
+    folder: Path, content: dict[str, Any], signer: Signer | None = None
+) -> IndexManifest:
+    """Replace the manifest of an index, signed by whoever is given; the caller holds its lock."""
     data = canonical_json(content)
     digest = sha256_of(data)
+    if signer is not None:
+        write_atomically(signature_path(folder, digest), signer(MANIFEST, data).encode())
     path, promise = folder / "manifest.json", folder / "manifest.sha256"
     before = [sha256_of(path.read_bytes())] if path.is_file() else []
     lines = [f"{known}  manifest.json\n" for known in dict.fromkeys([*before, digest])]
@@ -66,6 +74,11 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> IndexManifest:
     write_atomically(path, data)
     write_atomically(promise, f"{digest}  manifest.json\n".encode())
     return IndexManifest(json.loads(data), digest)
+
+
+def signature_path(folder: Path, digest: str) -> Path:
+    """Return where the signature of a manifest with this digest is, if it was signed."""
+    return folder / "signatures" / f"{digest}.sig"
 
 
 def read_manifest(folder: Path) -> IndexManifest:

@@ -6,6 +6,8 @@
 2. A folder without a manifest is an unfinished build and is refused.
 3. Rows are memory-mapped: opening does not read them.
 4. Documents under a tombstone are never scored again, at any level.
+5. Rows are decoded in the units of the build's own curvature, whichever version of the
+   preconditioner scores.
 """
 
 from __future__ import annotations
@@ -27,6 +29,13 @@ from attribution.errors import IndexDamagedError
 from attribution.files import sha256_file
 from attribution.index_basis import codec_for, load_basis
 from attribution.index_manifest import IndexManifest, read_manifest
+from attribution.index_preconditioner import (
+    Preconditioner,
+    chosen_version,
+    load_curvature,
+    small_files,
+    version_folder,
+)
 from attribution.index_store import ShardReader
 from attribution.layers import TrackedLayer
 from attribution.preconditioner import Curvature
@@ -41,11 +50,15 @@ class GradientIndex:
         manifest: what it says of itself.
         layers: the tracked layers in row order.
         shards: its shards, trained documents before decoys.
+        preconditioner: the version that scores.
     """
 
-    def __init__(self, folder: Path, manifest: IndexManifest) -> None:
+    def __init__(
+        self, folder: Path, manifest: IndexManifest, preconditioner: int | None = None
+    ) -> None:
         self.folder, self.manifest = folder, manifest
         content = manifest.content
+        self.preconditioner: Preconditioner = chosen_version(content, preconditioner)
         self.layers = tuple(
             TrackedLayer(y["name"], y["inputs"], y["outputs"], y["bias"], 0, y["head"])
             for y in content["layers"]
@@ -55,18 +68,33 @@ class GradientIndex:
             load_basis(folder / "bases" / f"{k:03d}", self.layers)
             for k in range(manifest.checkpoints)
         ]
+        self._fitted = [self._curvature_file(k) for k in range(manifest.checkpoints)]
         widths = [self.codec(k).row_bytes for k in range(manifest.checkpoints)]
         self.shards = [
             ShardReader(folder / "shards" / shard["name"], widths) for shard in content["shards"]
         ]
 
+    def _curvature_file(self, checkpoint: int) -> Curvature:
+        built = self._points[checkpoint][1]
+        version = self.preconditioner.curvature
+        if version == 0:
+            return built
+        name = f"curvature-{checkpoint}.safetensors"
+        path = version_folder(self.folder, version) / name
+        return load_curvature(path, self.layers, built.widths)
+
     @classmethod
-    def open(cls, folder: Path | str) -> GradientIndex:
+    def open(cls, folder: Path | str, *, preconditioner: int | None = None) -> GradientIndex:
         """Open a finished index.
+
+        Args:
+            folder: where it is.
+            preconditioner: the version to score with; the manifest's when left out.
 
         Raises:
             IndexIncompleteError: the folder holds no finished index.
             IndexDamagedError: a file is missing, torn or altered.
+            IndexMismatchError: there is no such version of the preconditioner.
         """
         folder = Path(folder)
         manifest = read_manifest(folder)
@@ -77,24 +105,32 @@ class GradientIndex:
                     f"{folder / name}: sha256 {found[:12]}… is not the {wanted[:12]}… in the "
                     f"manifest; the file was altered. Restore it or build the index again"
                 )
-        return cls(folder, manifest)
+        return cls(folder, manifest, preconditioner)
 
     @classmethod
-    def loose(cls, folder: Path, content: dict[str, Any]) -> GradientIndex:
+    def loose(
+        cls, folder: Path, content: dict[str, Any], *, preconditioner: int | None = None
+    ) -> GradientIndex:
         """Open an index whose manifest is still being made; for the builder alone."""
-        return cls(folder, IndexManifest(content, ""))
+        return cls(folder, IndexManifest(content, ""), preconditioner)
 
     def basis(self, checkpoint: int) -> list[LayerBasis]:
         """Return the bases of a checkpoint, one per layer."""
         return self._points[checkpoint][0]
 
     def curvature(self, checkpoint: int) -> Curvature:
-        """Return the curvature of a checkpoint."""
+        """Return the curvature of a checkpoint that the build fitted."""
         return self._points[checkpoint][1]
+
+    def fitted(self, checkpoint: int) -> Curvature:
+        """Return the curvature of a checkpoint in the version that scores."""
+        return self._fitted[checkpoint]
 
     def inverse(self, checkpoint: int, damping: float | None = None) -> Tensor:
         """Return the elementwise preconditioner of a checkpoint, [D], float64."""
-        return self.curvature(checkpoint).inverse(self._damping if damping is None else damping)
+        if damping is None:
+            damping = self.preconditioner.damping
+        return self._fitted[checkpoint].inverse(damping)
 
     def codec(self, checkpoint: int) -> Codec:
         """Return how rows of a checkpoint are stored."""
@@ -176,6 +212,11 @@ class GradientIndex:
         said = json.loads((self.folder / "locations.json").read_bytes())
         return (self.folder / str(said["model"])).resolve()
 
+    def decoys_file(self) -> Path | None:
+        """Return where the decoys were at the build, where there were any."""
+        said = json.loads((self.folder / "locations.json").read_bytes())
+        return (self.folder / said["decoys"]).resolve() if said.get("decoys") else None
+
     def corpus_file(self) -> Path | None:
         """Return where the corpus was at the build."""
         said = json.loads((self.folder / "locations.json").read_bytes())
@@ -197,6 +238,7 @@ def _small_files(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for k, digests in enumerate(content["bases"]):
         for name, wanted in sorted(digests.items()):
             yield f"bases/{k:03d}/{name}.safetensors", wanted
+    yield from small_files(content)
     for shard in content["shards"]:
         yield f"shards/{shard['name']}/shard.json", shard["sha256"]
     for name, wanted in sorted(content["groups"]["files"].items()):

@@ -4,12 +4,17 @@
     2. A random sample of documents is read again with the models of the path, and
        their rows agree with the stored ones within what storing them costs.
 
+    3. Signatures of the manifest and of every removal record are by the key that is
+       given, where one is given; else whoever they name is reported.
+
 (1) proves that nothing was altered since the build, (2) that the rows are the
-gradients of these documents at these weights and not merely well-kept numbers.
+gradients of these documents at these weights and not merely well-kept numbers, (3)
+who says so.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +23,14 @@ import numpy as np
 import polars as pl
 
 from attribution.corpus import Document, read_corpus
-from attribution.errors import IndexDamagedError, IndexMismatchError
+from attribution.errors import IndexDamagedError, IndexMismatchError, IndexSignatureError
+from attribution.files import sha256_of
+from attribution.index_edit import removals_of
+from attribution.index_manifest import signature_path
+from attribution.index_preconditioner import versions_of
 from attribution.index_read import GradientIndex
 from attribution.influence import Attributor
+from attribution.signing import MANIFEST, REMOVAL, check_signature
 from attribution.tokens import encode_document
 
 # Stored and recomputed rows differ by float rounding, and by a level here and there
@@ -30,7 +40,12 @@ _TOLERANCE_ONE_BIT = 0.2
 
 
 def verify_index(
-    folder: Path | str, *, sample: int = 8, seed: int = 0, corpus: Path | str | None = None
+    folder: Path | str,
+    *,
+    sample: int = 8,
+    seed: int = 0,
+    corpus: Path | str | None = None,
+    key: str | None = None,
 ) -> dict[str, Any]:
     """Verify an index.
 
@@ -39,18 +54,25 @@ def verify_index(
         sample: how many documents to read again; 0 checks digests only.
         seed: of the sample.
         corpus: the documents; where the index was built from when left out.
+        key: the public key, in hex, that manifest and removal records must be signed by.
 
     Returns:
-        manifest, rows_hashed, rows_recomputed, worst_difference.
+        manifest, signed_by, removals, removals_signed, rows_hashed, rows_recomputed,
+        worst_difference.
 
     Raises:
         IndexDamagedError: names the first file, row range or document that differs.
+        IndexSignatureError: a signature is missing though a key was given, or is wrong.
         IndexMismatchError: the corpus is not the one that was indexed.
     """
     index = GradientIndex.open(folder)
     index.verify()
+    removals, signed = _check_removals(index, key)
     report = {
         "manifest": index.manifest.sha256,
+        "signed_by": _check_manifest(index, key),
+        "removals": removals,
+        "removals_signed": signed,
         "rows_hashed": index.documents.height * index.manifest.checkpoints,
         "rows_recomputed": 0,
         "worst_difference": 0.0,
@@ -67,6 +89,47 @@ def verify_index(
     report["worst_difference"] = round(_compare_rows(index, texts, rows), 6)
     report["rows_recomputed"] = len(rows) * index.manifest.checkpoints
     return report
+
+
+def _check_manifest(index: GradientIndex, key: str | None) -> str | None:
+    """Return who signed the manifest, in hex; None where nobody did and nobody had to."""
+    data = (index.folder / "manifest.json").read_bytes()
+    path = signature_path(index.folder, sha256_of(data))
+    return _check_signature(MANIFEST, path, data, key)
+
+
+def _check_removals(index: GradientIndex, key: str | None) -> tuple[int, int]:
+    """Return how many removals there were, and how many of their records are signed."""
+    known = set(index.documents.filter(pl.col("alive"))["document_id"].to_list())
+    signed = 0
+    for number in range(1, removals_of(index) + 1):
+        path = index.folder / "removals" / f"{number:06d}.json"
+        if not path.is_file():
+            raise IndexDamagedError(
+                f"{path} is missing: the index says that {removals_of(index)} removals were "
+                f"made, and this is the record of one. Restore it from a copy"
+            )
+        data = path.read_bytes()
+        by = _check_signature(REMOVAL, path.with_suffix(".sig"), data, key)
+        signed += by is not None
+        back = known.intersection(json.loads(data)["documents"])
+        if back:
+            raise IndexDamagedError(
+                f"{path} says that {min(back)} was removed, yet the index scores it; the record "
+                f"or the manifest is of another index. Remove the document again"
+            )
+    return removals_of(index), signed
+
+
+def _check_signature(kind: str, path: Path, data: bytes, key: str | None) -> str | None:
+    if path.is_file():
+        return check_signature(kind, path, data, path.read_text(encoding="utf-8"), key)
+    if key is not None:
+        raise IndexSignatureError(
+            f"{path} is missing: the {kind} is not signed, a signature by {key[:16]}… was asked "
+            f"for. Build, change or remove with that key, or verify without one"
+        )
+    return None
 
 
 def _indexed_documents(index: GradientIndex, path: Path) -> dict[str, Document]:
@@ -119,7 +182,7 @@ def index_info(folder: Path | str) -> dict[str, Any]:
     coverage = content["coverage"]
     return {
         "bytes_per_document": sum(widths),
-        "calibration": content["calibration"],
+        "calibration": dict(index.preconditioner.calibration),
         "checkpoints": [{"step": p["step"], "weight": p["weight"]} for p in content["checkpoints"]],
         "clusters": len(content["clusters"]),
         "decoys": table.height - trained.height,
@@ -137,10 +200,17 @@ def index_info(folder: Path | str) -> dict[str, Any]:
             coverage["parameters_tracked"] / coverage["parameters_total"], 4
         ),
         "path_rule": content["path_rule"],
+        "preconditioner": index.preconditioner.version,
+        "preconditioners": [
+            {"damping": v.damping, "geometry": v.geometry, "rule": v.rule, "version": v.version}
+            for v in versions_of(content)
+        ],
         "relative": index.manifest.relative_only,
+        "removals": removals_of(index),
         "removed": len(content["tombstones"]),
         "row_bytes_total": sum(widths) * table.height,
         "shards": len(content["shards"]),
+        "signed": signature_path(index.folder, index.manifest.sha256).is_file(),
         "skipped": coverage["parameters_skipped"],
     }
 

@@ -10,13 +10,17 @@ Positive influence means that training on the document made the output likelier.
 3. The models must be the ones the index was built from: weights are compared by digest.
 4. An output with nothing to score, or with a loss that is not finite, scores zero
    everywhere and is listed.
+5. Sums of floats depend on how many threads share them. Scoring runs on one, so that
+   `trace`, a night's shard and every machine of a kind give the same numbers; speed
+   comes from shards.
 
 Axes: Q outputs, N documents or G groups, D numbers of a row, K checkpoints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +39,7 @@ from attribution.recorders import RowRecorder
 from attribution.tokens import Encoded
 
 TOKEN_BUDGET = 4096
+SCORING_THREADS = 1
 _GROUP_ROWS = 512
 
 
@@ -56,15 +61,49 @@ class Scores:
         return self.losses[0] - self.losses[-1]
 
 
-class Attributor:
-    """An index and the models of its path, loaded once and kept."""
+@contextlib.contextmanager
+def pinned_threads(threads: int) -> Iterator[None]:
+    """Give torch a stated number of threads, and put it back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
-    def __init__(self, index: GradientIndex, *, folders: Sequence[Path] | None = None) -> None:
-        self.index = index
+
+class Attributor:
+    """An index and the models of its path, loaded once and kept.
+
+    Attributes:
+        index: the index that is scored with.
+        threads: how many threads scoring runs on (rule 5).
+    """
+
+    def __init__(
+        self,
+        index: GradientIndex,
+        *,
+        folders: Sequence[Path] | None = None,
+        models: Attributor | None = None,
+        threads: int = SCORING_THREADS,
+    ) -> None:
+        """Open.
+
+        Args:
+            index: a finished index.
+            folders: where the checkpoints are, if not where the build had them.
+            models: an attributor of the same path whose loaded models are shared.
+            threads: see `SCORING_THREADS`.
+        """
+        self.index, self.threads = index, threads
         self._folders = list(folders) if folders is not None else index.model_folders()
         self._final_folder = index.model_folder()
         self._models: dict[int, LossModel] = {}
         self._final: LoadedModel | None = None
+        if models is not None:
+            self._folders, self._models = models._folders, models._models  # noqa: SLF001
+            self._final = models.final
 
     @property
     def final(self) -> LoadedModel:
@@ -136,15 +175,16 @@ class Attributor:
         progress: Callable[[int, int], None] | None,
     ) -> Scores:
         manifest = self.index.manifest
-        scale = float(manifest.content["calibration"]["scale"])
+        scale = self.index.preconditioner.scale
         influence = torch.zeros(len(encoded), columns, dtype=torch.float64)
         losses = torch.zeros(manifest.checkpoints, len(encoded), dtype=torch.float64)
-        for k, weight in enumerate(manifest.path_weights):
-            rows, losses[k] = self.rows(k, encoded)
-            queries = (rows.double() * (self.index.inverse(k) * weight * scale)).float()
-            against(k, queries, influence)
-            if progress is not None:
-                progress(k + 1, manifest.checkpoints)
+        with pinned_threads(self.threads):
+            for k, weight in enumerate(manifest.path_weights):
+                rows, losses[k] = self.rows(k, encoded)
+                queries = (rows.double() * (self.index.inverse(k) * weight * scale)).float()
+                against(k, queries, influence)
+                if progress is not None:
+                    progress(k + 1, manifest.checkpoints)
         influence[~losses.isfinite().all(0)] = 0.0
         return Scores(influence, losses)
 

@@ -20,6 +20,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -120,10 +121,20 @@ def weights_for(
 
 def optimizer_name(model_dir: Path | str) -> str | None:
     """Return the optimizer named in the recipe at or beside a model folder, where there is one."""
+    name = _recipe_entry(model_dir, "optimizer")
+    return str(name) if name is not None else None
+
+
+def adam_epsilon(model_dir: Path | str) -> float:
+    """Return Adam's eps of the recipe at or beside a model folder; 1e-8 where it says none."""
+    value = _recipe_entry(model_dir, "eps")
+    return 1e-8 if value is None else float(value)
+
+
+def _recipe_entry(model_dir: Path | str, key: str) -> Any:
     model_dir = Path(model_dir)
     for folder in (model_dir, model_dir.parent):
         path = folder / "recipe.json"
         if path.is_file():
-            name = json.loads(path.read_text(encoding="utf-8")).get("optimizer")
-            return str(name) if name is not None else None
+            return json.loads(path.read_text(encoding="utf-8")).get(key)
     return None

@@ -19,13 +19,13 @@ For one checkpoint and one layer, with labels sampled from the model:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from attribution.batches import collate, plan
+from attribution.batches import Batch, collate, plan
 from attribution.errors import GradientIndexError
 from attribution.gradients import LossModel, backward, label_draws, recording
 from attribution.layers import TrackedLayer
@@ -79,6 +79,8 @@ class Curvature:
         times: per layer, what its damping is multiplied by.
         widths: numbers of a row that belong to each layer.
         documents: how many documents it was fitted on.
+        metric: [D], float32: what each coordinate's damping is multiplied by beside
+            `times`; None for 1. See `second_moment`.
     """
 
     eigenvalues: Tensor
@@ -86,11 +88,18 @@ class Curvature:
     times: tuple[float, ...]
     widths: tuple[int, ...]
     documents: int
+    metric: Tensor | None = None
+
+    def with_metric(self, metric: Tensor | None) -> Curvature:
+        """Return the same curvature, damped in another metric."""
+        return replace(self, metric=metric)
 
     def inverse(self, damping: float) -> Tensor:
         """Return the elementwise preconditioner, [D], float64."""
         means = self.means * torch.tensor(self.times, dtype=torch.float64)
         floor = torch.repeat_interleave(means, torch.tensor(self.widths))  # [D]
+        if self.metric is not None:
+            floor = floor * self.metric.double()
         return 1.0 / (self.eigenvalues.double() + damping * floor)
 
 
@@ -129,11 +138,7 @@ def fit(
     Raises:
         GradientIndexError: no document can be read, or the factors are not finite.
     """
-    chosen = sample_documents(encoded, config)
-    if not chosen:
-        raise GradientIndexError(
-            "no document of the corpus has two tokens or more; there is nothing to fit on"
-        )
+    chosen = _chosen(encoded, config)
     subset = [encoded[i] for i in chosen]
     batches = [collate(subset, part, context) for part in plan(subset, context, token_budget)]
     draws = [label_draws(chosen, batch, config.seed) for batch in batches]
@@ -147,16 +152,89 @@ def fit(
             done += len(batch.documents)
             progress(done, total)
     bases, held = _bases(layers, covariances, config)
+    squares = _squares(
+        model,
+        layers,
+        bases,
+        list(zip(batches, draws, strict=True)),
+        lambda n: progress(done + n, total),
+    )
+    return bases, _curvature(layers, bases, squares / len(chosen), held, len(chosen))
+
+
+def refit(  # noqa: PLR0913 - as fit, and what it was
+    model: LossModel,
+    layers: Sequence[TrackedLayer],
+    bases: Sequence[LayerBasis],
+    before: Curvature,
+    encoded: Sequence[Encoded],
+    config: FitConfig,
+    *,
+    context: int,
+    token_budget: int,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Curvature:
+    """Estimate the corrected eigenvalues of a checkpoint again, in the bases it has.
+
+    Args:
+        model: the frozen model of the checkpoint.
+        layers: what is tracked.
+        bases: of the index; they do not change.
+        before: an earlier curvature in them: what share of each layer's mass the kept
+            box holds is taken over from it.
+        encoded: the training documents.
+        config: share, fewest documents and seed of the fit.
+        context: the most tokens the model reads at once.
+        token_budget: see `batches.plan`.
+        progress: called with (documents read, documents to read).
+
+    Returns:
+        The new curvature.
+
+    Raises:
+        GradientIndexError: no document can be read.
+    """
+    chosen = _chosen(encoded, config)
+    subset = [encoded[i] for i in chosen]
+    batches = [collate(subset, part, context) for part in plan(subset, context, token_budget)]
+    drawn = [(batch, label_draws(chosen, batch, config.seed)) for batch in batches]
+    squares = _squares(model, layers, bases, drawn, lambda n: progress(n, len(chosen)))
+    sums = [float(part.sum()) for part in torch.split(before.eigenvalues, list(before.widths))]
+    held = [
+        total / max(mean * layer.rows * layer.outputs, 1e-300)
+        for layer, total, mean in zip(layers, sums, before.means.tolist(), strict=True)
+    ]
+    return _curvature(layers, bases, squares / len(chosen), held, len(chosen))
+
+
+def _chosen(encoded: Sequence[Encoded], config: FitConfig) -> list[int]:
+    chosen = sample_documents(encoded, config)
+    if not chosen:
+        raise GradientIndexError(
+            "no document of the corpus has two tokens or more; there is nothing to fit on"
+        )
+    return chosen
+
+
+def _squares(
+    model: LossModel,
+    layers: Sequence[TrackedLayer],
+    bases: Sequence[LayerBasis],
+    batches: Sequence[tuple[Batch, Tensor]],
+    progress: Callable[[int], None],
+) -> Tensor:
+    """Sum the squared rows of documents with sampled labels, [D], float64."""
     rows = RowRecorder(layers, bases, model.device)
-    squares = torch.zeros(rows.width, dtype=torch.float64, device=model.device)  # [D]
+    squares = torch.zeros(rows.width, dtype=torch.float64, device=model.device)
+    done = 0
     with recording(model.model, layers, rows):
-        for batch, numbers in zip(batches, draws, strict=True):
+        for batch, draws in batches:
             rows.start(batch)
-            backward(model, batch, numbers, rows)
+            backward(model, batch, draws, rows)
             squares += rows.rows.square().sum(0)
             done += len(batch.documents)
-            progress(done, total)
-    return bases, _curvature(layers, bases, squares.cpu() / len(chosen), held, len(chosen))
+            progress(done)
+    return squares.cpu()
 
 
 def _bases(

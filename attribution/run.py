@@ -8,24 +8,22 @@
    trained groups only.
 5. Completeness is total over measured gain. Where only the final model is known
    the manifest says `relative` and totals must not be divided among people.
-6. Sums of floats depend on how many threads share them. A shard is scored on one,
-   so that every machine of a kind gives the same numbers; speed comes from shards.
+6. The manifest names the version of the preconditioner that scored. An older one can
+   be asked for, and gives the bytes it gave then.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 
 from attribution.errors import IndexDamagedError, ScoringError
 from attribution.files import canonical_json, sha256_file, sha256_of, write_atomically
@@ -49,7 +47,6 @@ __all__ = [
 FORMAT = "byline-influence/1"
 CODE_VERSION = "1"
 COMPLETENESS_DIGITS = 9
-SCORING_THREADS = 1
 
 
 @dataclass(frozen=True)
@@ -75,11 +72,13 @@ class AttributionRequest:
         index_dir: a finished gradient index.
         outputs: what to attribute; ids are distinct.
         out_dir: where the shard's files go.
+        preconditioner: the version to score with; None for the index's own choice.
     """
 
     index_dir: Path
     outputs: tuple[QueryText, ...]
     out_dir: Path
+    preconditioner: int | None = None
 
 
 @dataclass(frozen=True)
@@ -97,14 +96,24 @@ class AttributionResult:
         return content
 
 
-def shard_name(index_sha256: str, outputs: Sequence[QueryText]) -> str:
-    """Return the name of a shard: a digest of everything that decides its bytes (rule 1)."""
-    said = {
+def shard_name(
+    index_sha256: str, outputs: Sequence[QueryText], preconditioner: int | None = None
+) -> str:
+    """Return the name of a shard: a digest of everything that decides its bytes (rule 1).
+
+    Args:
+        index_sha256: digest of the index's manifest.
+        outputs: what is attributed.
+        preconditioner: the version asked for; None for the one the manifest names.
+    """
+    said: dict[str, Any] = {
         "code_version": CODE_VERSION,
         "format": FORMAT,
         "index": index_sha256,
         "outputs": outputs_digest(outputs),
     }
+    if preconditioner is not None:
+        said["preconditioner"] = preconditioner
     return sha256_of(canonical_json(said))
 
 
@@ -113,17 +122,6 @@ def outputs_digest(outputs: Sequence[QueryText]) -> str:
     return sha256_of(
         b"".join(canonical_json([o.output_id, o.prompt_text, o.output_text]) for o in outputs)
     )
-
-
-@contextlib.contextmanager
-def _pinned_threads() -> Iterator[None]:
-    """Give torch the same number of threads on every machine, and put it back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(SCORING_THREADS)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def attribute_outputs(
@@ -146,8 +144,10 @@ def attribute_outputs(
         AttributionError: the index is damaged, unfinished or of another model, or
             two outputs share an id.
     """
-    if attributor is None:
-        attributor = Attributor(GradientIndex.open(request.index_dir))
+    version = request.preconditioner
+    if attributor is None or version not in (None, attributor.index.preconditioner.version):
+        opened = GradientIndex.open(request.index_dir, preconditioner=version)
+        attributor = Attributor(opened, models=attributor)
     outputs = tuple(sorted(request.outputs, key=lambda o: o.output_id))
     for before, after in itertools.pairwise(outputs):
         if before.output_id == after.output_id:
@@ -156,7 +156,7 @@ def attribute_outputs(
                 f"Give each output once"
             )
     index = attributor.index
-    name = shard_name(index.manifest.sha256, outputs)
+    name = shard_name(index.manifest.sha256, outputs, request.preconditioner)
     result = _paths(Path(request.out_dir), name)
     if result.manifest_path.is_file() and _whole(result):
         return result
@@ -167,8 +167,7 @@ def attribute_outputs(
         )
     encoded = [encode_output(o.prompt_text, o.output_text, attributor.tokenizer) for o in outputs]
     check_ids(encoded, [o.output_id for o in outputs], attributor.final.vocab_size)
-    with _pinned_threads():
-        scores = attributor.groups(encoded, progress)
+    scores = attributor.groups(encoded, progress)
     influence = _influence_table(index, outputs, scores)
     gains = _gains_table(index, outputs, scores, [row.scored for row in encoded])
     inputs = {"index": index.manifest.sha256, "outputs": outputs_digest(outputs)}
@@ -179,12 +178,13 @@ def run_facts(index: GradientIndex) -> dict[str, Any]:
     """Return what a run manifest repeats from its index."""
     content = index.manifest.content
     return {
-        "calibration": content["calibration"],
+        "calibration": dict(index.preconditioner.calibration),
         "checkpoints": content["checkpoints"],
         "clusters": len(content["clusters"]),
         "decoy_groups": int((index.groups["kind"] == "decoy").sum()),
         "groups": int((index.groups["kind"] == "trained").sum()),
         "path_rule": content["path_rule"],
+        "preconditioner": index.preconditioner.as_json(),
         "relative": index.manifest.relative_only,
     }
 
@@ -255,10 +255,12 @@ def merge_shards(
         raise ScoringError(f"there is no shard to merge into {name}; attribute outputs first")
     manifests = [_checked(shard) for shard in shards]
     indexes = {manifest["inputs"]["index"] for manifest in manifests}
-    if len(indexes) != 1:
+    versions = {manifest["preconditioner"]["version"] for manifest in manifests}
+    if len(indexes) != 1 or len(versions) != 1:
         raise ScoringError(
-            f"shards of {len(indexes)} different indexes cannot be merged into {name}: "
-            f"{sorted(i[:12] for i in indexes)}; attribute all outputs with one index"
+            f"shards of {len(indexes)} different indexes and {len(versions)} versions of the "
+            f"preconditioner cannot be merged into {name}: {sorted(i[:12] for i in indexes)}, "
+            f"{sorted(versions)}; attribute all outputs with one index and one version"
         )
     influence = pl.concat([pl.read_parquet(shard.influence_path) for shard in shards])
     gains = pl.concat([pl.read_parquet(shard.gains_path) for shard in shards]).sort("output_id")
@@ -290,6 +292,7 @@ _FACTS = (
     "decoy_groups",
     "groups",
     "path_rule",
+    "preconditioner",
     "relative",
 )
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.settings import AttributionSettings
 from flows.workspace import Workspace
+
+if TYPE_CHECKING:
+    from attribution.signing import Signer
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -58,7 +61,11 @@ def build_workspace_index(
 
 
 def build_index_at(
-    wanted: AttributionSettings, sources: IndexSources, on_progress: OnProgress | None = None
+    wanted: AttributionSettings,
+    sources: IndexSources,
+    on_progress: OnProgress | None = None,
+    *,
+    signer: Signer | None = None,
 ) -> dict[str, Any]:
     """Build an index, or finish one that was begun, or return the one that is there.
 
@@ -66,6 +73,7 @@ def build_index_at(
         wanted: projection, size and damping.
         sources: what from, and where to.
         on_progress: told (part, done, all).
+        signer: signs the finished index.
 
     Returns:
         What the index says of itself.
@@ -91,5 +99,6 @@ def build_index_at(
             fit_documents_min=wanted.fit_documents_min,
         ),
         on_progress or (lambda _part, _done, _all: None),
+        signer=signer,
     )
     return dict(manifest.content)

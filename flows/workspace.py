@@ -66,6 +66,11 @@ class Workspace:
         return self.signing_key.with_suffix(".pub")
 
     @property
+    def index_key(self) -> Path:
+        """The private key (PEM) that signs the gradient index, where there is one."""
+        return self.home / "keys" / "index.pem"
+
+    @property
     def hmac_key(self) -> Path:
         """The key that turns tenant and user ids into pseudonyms."""
         return self.home / "keys" / "hmac.key"
