@@ -64,7 +64,7 @@ def seal_books(workspace: Workspace, books: LedgerStore) -> tuple[Checkpoint, bo
         signer = read_signer(workspace.signing_key)
         note = sign_checkpoint(origin, frontier.size, frontier.root(), signer)
         books.save_checkpoint(note, frontier.size, frontier.root())
-        books.take_snapshots()
+        books.take_snapshots(looked_up_to=known.size if known is not None else 0)
     else:
         note = known.note
     checkpoint = read_checkpoint(note)

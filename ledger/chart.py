@@ -31,6 +31,7 @@ ACCRUED_PREFIX = "Liabilities:Accrued:"
 PAYABLE_PREFIX = "Liabilities:RoyaltiesPayable:"
 ADVANCE_PREFIX = "Assets:RoyaltyAdvances:"
 RESERVE_PREFIX = "Liabilities:Reserve:"
+DEBIT_PREFIX = "Assets:DebitBalances:"
 DISPUTED_PREFIX = "Liabilities:Suspense:Disputed:"
 
 
@@ -58,6 +59,11 @@ def reserve(payee_id: str) -> str:
     return _named(RESERVE_PREFIX, payee_id)
 
 
+def debit_balance(payee_id: str) -> str:
+    """Name the account of what a correction took back beyond what a payee was owed."""
+    return _named(DEBIT_PREFIX, payee_id)
+
+
 def disputed(payee_id: str) -> str:
     """Name the account of what a payee would be owed if a dispute ends in his favour."""
     return _named(DISPUTED_PREFIX, payee_id)
@@ -77,6 +83,7 @@ def owner_of(account_id: str) -> str | None:
         PAYABLE_PREFIX,
         ADVANCE_PREFIX,
         RESERVE_PREFIX,
+        DEBIT_PREFIX,
         DISPUTED_PREFIX,
     ):
         if account_id.startswith(prefix):

@@ -264,9 +264,16 @@ class LedgerStore(Transactions):
         """Return the last place of the book recorded at or before a moment (with time zone)."""
         return self._read(lambda c: store_balance.seq_at(c, moment))
 
-    def take_snapshots(self, every: int = store_balance.SNAPSHOT_EVERY) -> int:
-        """Take the balance snapshots that are due and return how many; safe at any time."""
-        return self._write(lambda c: store_balance.take_snapshots(c, every))
+    def take_snapshots(
+        self, every: int = store_balance.SNAPSHOT_EVERY, looked_up_to: int = 0
+    ) -> int:
+        """Take the balance snapshots that are due and return how many; safe at any time.
+
+        Args:
+            every: one when an account got this many postings since the last.
+            looked_up_to: the head at an earlier call, which makes this one cheap; 0 looks at all.
+        """
+        return self._write(lambda c: store_balance.take_snapshots(c, every, looked_up_to))
 
     def verify_snapshots(self) -> int:
         """Compare every snapshot with the full sum and return how many were compared.

@@ -59,7 +59,9 @@ def sealed(tmp_path, monkeypatch):
     """Books with a few batches, sealed with a snapshot every few postings."""
     workspace = make_workspace(tmp_path / "home")
     take = LedgerStore.take_snapshots
-    monkeypatch.setattr(LedgerStore, "take_snapshots", lambda book: take(book, 3))
+    monkeypatch.setattr(
+        LedgerStore, "take_snapshots", lambda book, looked_up_to=0: take(book, 3, looked_up_to)
+    )
     with open_books(workspace) as books:
         books.open_period(PERIOD)
         for number in range(3):

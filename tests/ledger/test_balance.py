@@ -4,6 +4,7 @@ import random
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from ledger.account import check_account_id, normal_sign
 from ledger.balance import TrialBalanceLine
@@ -55,6 +56,28 @@ def test_snapshots_are_taken_when_due_and_only_then(book):
     assert book.take_snapshots(10) == 20
     assert book.take_snapshots(10) == 0
     assert book.verify_snapshots() == 20
+
+
+def test_looking_only_at_busy_accounts_leaves_no_account_behind(book):
+    """Most nights look at what they added; when the book has grown by a tenth, at all accounts."""
+    fill(book, 100)
+    assert book.take_snapshots(40) == 4
+    head = book.head_seq()
+    book.post_many([accrual(f"quiet{n}", 1, "quiet") for n in range(3)])
+    quiet_at = book.head_seq()
+    assert book.take_snapshots(40, head) == 0, "three postings are not busy"
+    book.post_many([accrual(f"busy{n}", 1) for n in range(2)])
+    assert book.take_snapshots(3, quiet_at) >= 2, "busy at a tenth of three: looked at"
+    grown = book.head_seq()
+    book.post_many([accrual(f"grown{n}", 1) for n in range(30)])
+    assert book.take_snapshots(3, grown) > 0
+    assert book.balance("Liabilities:Accrued:quiet", USD) == -3
+    assert book.verify_snapshots() > 4
+    with book.engine.connect() as connection:
+        seen = connection.execute(
+            text("SELECT count(*) FROM balance_snapshot WHERE account_id LIKE '%quiet'")
+        ).scalar_one()
+    assert seen == 1, "the book grew by a tenth: the quiet account was looked at"
 
 
 @pytest.mark.postgres
