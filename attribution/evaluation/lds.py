@@ -52,7 +52,7 @@ class Evaluation:
         lds_drops: over retrains without a few random documents.
         removal_rank: per query over creators.
         misallocated: rule/truth -> percent of the pool, such as "linear/removal".
-        misallocated_interval: the same -> (low, high).
+        misallocated_interval: the same -> [low, high].
         coalition_fit: mean cross-validated fit of the coalition truth.
         per_query: measure -> one number a query, for the intervals above.
     """
@@ -62,7 +62,7 @@ class Evaluation:
     lds_drops: Interval | None
     removal_rank: Interval | None
     misallocated: dict[str, float]
-    misallocated_interval: dict[str, tuple[float, float]]
+    misallocated_interval: dict[str, list[float]]
     coalition_fit: float | None
     per_query: dict[str, list[float]]
 
@@ -109,7 +109,7 @@ def evaluate(scores: Nats, truth: Truth) -> Evaluation:
         lds_drops=means.get("drops"),
         removal_rank=means.get("removal"),
         misallocated={name: percent for name, (percent, _, _) in money.items()},
-        misallocated_interval={name: (low, high) for name, (_, low, high) in money.items()},
+        misallocated_interval={name: [low, high] for name, (_, low, high) in money.items()},
         coalition_fit=fit,
         per_query=per_query,
     )

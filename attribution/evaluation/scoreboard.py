@@ -1,0 +1,314 @@
+"""Every method on one set-up, judged alike: the table of the field.
+
+1. A method runs through the protocol of `attribution.methods`; one that is added
+   there appears here.
+2. Scores are kept under the digest of everything they depend on: method, options,
+   the source of the method's module and of all that it imports in this room, model,
+   checkpoints, documents, outputs, seed. A run that was stopped goes on with what
+   is missing.
+3. A method that sums over checkpoints is judged at the end point alone as well.
+4. A method that cannot run here is a row that says why, never a missing row.
+
+Cost is processor seconds, all threads together, and bytes the method stored.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from attribution.corpus import read_corpus
+from attribution.errors import AttributionError, ScoringError
+from attribution.evaluation.lds import ceilings, evaluate
+from attribution.evaluation.patch import PatchConfig, tail_patch
+from attribution.evaluation.probes import ProbeCorpus, decoys_of, gains, probe_corpus
+from attribution.evaluation.setup import EvaluationSetup
+from attribution.evaluation.top_removal import TopRemoval
+from attribution.evaluation.truth import Truth
+from attribution.files import canonical_json, sha256_file, sha256_of, write_atomically
+from attribution.methods import METHODS, MatrixTask, Method, check_needs, options_of
+from attribution.model import load_model, model_digest
+from attribution.replay import deterministic, encode_corpus, summed_loss
+from attribution.tokens import encode_document
+
+FORMAT = "byline-scoreboard/1"
+Nats = NDArray[np.float64]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class BoardConfig:
+    """What is measured beside the truth.
+
+    Attributes:
+        cache: keeps scores between runs.
+        ends: judge path methods at the end point too.
+        probes: decoys and tricks, by one more scoring run a method.
+        patch: the tail-patch, or None.
+        top: documents of the top-k removal, which retrains once a method; 0 for none.
+        seed: for methods and controls that draw.
+    """
+
+    cache: Path
+    ends: bool = True
+    probes: bool = True
+    patch: PatchConfig | None = field(default_factory=PatchConfig)
+    top: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores [Q, N] with what they cost."""
+
+    scores: Nats
+    seconds: float
+    cpu_seconds: float
+    stored_bytes: int
+
+
+def judge_methods(
+    setup: EvaluationSetup,
+    methods: Sequence[Method],
+    truth: Truth,
+    config: BoardConfig,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Judge methods side by side.
+
+    Args:
+        setup: model, corpus and outputs.
+        methods: with their options.
+        truth: the retrains.
+        config: what is measured.
+        progress: called with (method, done, all).
+
+    Returns:
+        Plain values for JSON: `rows` (one a method, in order), `ceilings`, `truth`,
+        `pass_cpu_seconds` (one forward and backward pass over the corpus).
+    """
+    board = _Board(setup, truth, config)
+    rows = []
+    for number, method in enumerate(methods):
+        progress(method.name, number, len(methods))
+        rows.append(board.row(method))
+    progress("done", len(methods), len(methods))
+    coalition = truth.banzhaf if len(truth.losses.get("creator", ())) >= 10 else None
+    return {
+        "format": FORMAT,
+        "rows": rows,
+        "controls": board.controls(),
+        "ceilings": ceilings(truth),
+        "truth": {
+            "retrains": {kind: len(rows) for kind, rows in sorted(truth.losses.items())},
+            "queries": len(truth.tokens),
+            "documents": len(truth.groups),
+            "creators": len(truth.creators),
+            "coalition_fit": float(coalition.fit.mean()) if coalition else None,
+            "coalition_ridge": coalition.ridge if coalition else None,
+        },
+        "pass_cpu_seconds": board.pass_seconds,
+    }
+
+
+def methods_by_name(names: Sequence[str]) -> list[Method]:
+    """Return methods by name; all of them for none.
+
+    Raises:
+        ScoringError: an unknown name.
+    """
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise ScoringError(
+            f"there is no attribution method {unknown[0]!r}; choose among {', '.join(METHODS)}"
+        )
+    return [METHODS[name] for name in names] if names else list(METHODS.values())
+
+
+def score(setup: EvaluationSetup, method: Method, task: MatrixTask, cache: Path) -> Scored:
+    """Score by a method, or read the scores it gave before (rule 2).
+
+    Raises:
+        AttributionError: the method lacks what it needs.
+    """
+    check_needs(method, task)
+    said = {
+        "method": method.name,
+        "options": {name: str(value) for name, value in options_of(method).items()},
+        "source": source_digest(type(method).__module__),
+        "model": model_digest(task.model_dir),
+        "checkpoints": [model_digest(folder) for folder in task.checkpoints],
+        "corpus": task.corpus.digest,
+        "queries": sha256_file(setup.queries_file),
+        "recipe": sha256_file(setup.recipe / "recipe.npz"),
+        "damping": task.damping,
+        "seed": task.seed,
+    }
+    path = cache / f"{method.name}-{sha256_of(canonical_json(said))[:16]}.npz"
+    if not path.exists():
+        stored = path.with_suffix(".stored")
+        begun, cpu = time.perf_counter(), time.process_time()
+        found = method.scores(replace(task, index_dir=stored)).double().numpy()
+        cost = np.asarray([time.perf_counter() - begun, time.process_time() - cpu])
+        shape = (len(task.queries), len(task.corpus))
+        assert found.shape == shape, (method.name, found.shape, shape)
+        kept = sum(file.stat().st_size for file in stored.rglob("*") if file.is_file())
+        stream = io.BytesIO()
+        np.savez(stream, scores=found, cost=cost, stored=np.asarray(kept))
+        write_atomically(path, stream.getvalue())
+        shutil.rmtree(stored, ignore_errors=True)
+    with np.load(path) as archive:
+        seconds, cpu_seconds = (float(value) for value in archive["cost"])
+        return Scored(archive["scores"], seconds, cpu_seconds, int(archive["stored"]))
+
+
+@lru_cache
+def source_digest(module: str) -> str:
+    """Return the SHA-256 over a module of this room and all it imports there, by name."""
+    found: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        spec = find_spec(name)
+        if name in found or spec is None or spec.origin is None:
+            continue
+        text = Path(spec.origin).read_text(encoding="utf-8")
+        found[name] = sha256_of(text.encode())
+        waiting += re.findall(r"^\s*(?:from|import) (attribution\.[\w.]+)", text, re.MULTILINE)
+    return sha256_of(canonical_json(found))
+
+
+class _Board:
+    """What the rows of one table share."""
+
+    def __init__(self, setup: EvaluationSetup, truth: Truth, config: BoardConfig) -> None:
+        self.setup, self.truth, self.config = setup, truth, config
+        config.cache.mkdir(parents=True, exist_ok=True)
+        self.task = MatrixTask(
+            setup.model, setup.checkpoints, setup.corpus, setup.queries, seed=config.seed
+        )
+        self.context = setup.retrains().recipe.context or self.task.model.context
+        self.probe = self._probe() if config.probes else None
+        self.top = TopRemoval(setup, config.cache, config.top) if config.top else None
+        self.pass_seconds = self._one_pass()
+
+    def row(self, method: Method) -> dict[str, Any]:
+        """Judge one method."""
+        declared = method.declared
+        said: dict[str, Any] = {
+            "name": method.name,
+            "options": {name: str(value) for name, value in options_of(method).items()},
+            "needs": list(declared.needs),
+            "limits": declared.limits,
+        }
+        try:
+            found = score(self.setup, method, self.task, self.config.cache)
+        except AttributionError as fault:
+            return {**said, "skipped": str(fault)}
+        said |= {
+            "seconds": found.seconds,
+            "cpu_seconds": found.cpu_seconds,
+            "passes": found.cpu_seconds / self.pass_seconds,
+            "stored_bytes": found.stored_bytes,
+            **asdict(evaluate(found.scores, self.truth)),
+            "positive_totals": float((found.scores.sum(axis=1) > 0).mean()),
+        }
+        if self.config.ends and declared.along_path:
+            end = score(self.setup, method, replace(self.task, checkpoints=()), self.config.cache)
+            said["end"] = asdict(evaluate(end.scores, self.truth))
+        if self.config.patch is not None:
+            said["tail_patch"] = self._patch(found.scores)
+        if self.top is not None:
+            said["top_removal"] = self.top.of_scores(found.scores)
+        return said | self._probed(method)
+
+    def controls(self) -> dict[str, Any]:
+        """Return what is measured without any method."""
+        found: dict[str, Any] = {}
+        if self.config.patch is not None:
+            found["tail_patch_random"] = self._patch(None)
+        return found
+
+    def _probe(self) -> ProbeCorpus:
+        decoys = []
+        if self.setup.decoys_file is not None:
+            tokenizer = self.task.model.tokenizer
+            decoys = [
+                encode_document(row, tokenizer) for row in read_corpus(self.setup.decoys_file)
+            ]
+        path = self.config.cache / f"probe-{self.setup.corpus.digest[:12]}-{len(decoys)}.jsonl"
+        return probe_corpus(
+            self.setup.corpus, self.task.documents_encoded, decoys, self.context, path
+        )
+
+    def _probed(self, method: Method) -> dict[str, Any]:
+        """Score the corpus with decoys and tricks; a method bound to the recipe's corpus cannot."""
+        if self.probe is None:
+            return {}
+        if "recipe" in method.declared.needs and "gradients" not in method.declared.needs:
+            return {"gains": None, "decoys": None}
+        task = replace(self.task, corpus=self.probe.corpus)
+        try:
+            found = score(self.setup, method, task, self.config.cache).scores
+        except AttributionError as fault:
+            return {"gains": None, "decoys": None, "probe_skipped": str(fault)}
+        tokens = np.asarray([float(row.scored) for row in task.documents_encoded])
+        level = decoys_of(found, self.probe, tokens)
+        return {
+            "gains": gains(found, self.probe),
+            "decoys": asdict(level) if level is not None else None,
+        }
+
+    def _patch(self, scores: Nats | None) -> dict[str, float]:
+        """Measure the tail-patch, or read what it gave for the same scores before."""
+        assert self.config.patch is not None
+        said = {
+            "patch": asdict(self.config.patch),
+            "scores": None if scores is None else sha256_of(scores.tobytes()),
+            "model": self.task.model.digest,
+        }
+        path = self.config.cache / f"patch-{sha256_of(canonical_json(said))[:16]}.json"
+        if not path.exists():
+            with deterministic(self.config.seed, torch.get_num_threads()):
+                interval = tail_patch(
+                    self.task.model.model,
+                    scores,
+                    self.task.documents_encoded,
+                    self.task.queries_encoded,
+                    self.context,
+                    self.config.patch,
+                )
+            write_atomically(path, canonical_json(asdict(interval)))
+        found: dict[str, float] = json.loads(path.read_bytes())
+        return found
+
+    def _one_pass(self) -> float:
+        """Measure one plain forward and backward pass over the corpus, in processor seconds."""
+        path = self.config.cache / f"pass-{self.task.model.digest[:12]}.json"
+        if not path.exists():
+            model = load_model(self.setup.model).model
+            rows = encode_corpus(
+                self.setup.corpus.documents, self.task.model.tokenizer, self.context
+            )
+            begun = time.process_time()
+            for place in range(0, len(rows), 16):
+                batch = [piece for row in rows[place : place + 16] for piece in row]
+                if batch:
+                    model.zero_grad(set_to_none=True)
+                    summed_loss(model, batch).sum().backward()  # type: ignore[no-untyped-call]
+            write_atomically(path, canonical_json({"seconds": time.process_time() - begun}))
+        said: Mapping[str, float] = json.loads(path.read_bytes())
+        return said["seconds"]

@@ -1,0 +1,159 @@
+"""Methods side by side on a toy set-up: cached, complete, and honest about what cannot run."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from attribution.corpus import write_corpus
+from attribution.errors import ScoringError
+from attribution.evaluation.patch import PatchConfig, tail_patch
+from attribution.evaluation.probes import TRICKS, gains, middle_creator, probe_corpus
+from attribution.evaluation.removal import TruthPlan, build_truth
+from attribution.evaluation.scoreboard import BoardConfig, judge_methods, methods_by_name
+from attribution.evaluation.setup import open_setup
+from attribution.evaluation.top_removal import TopRemoval
+from attribution.methods import Declaration, MatrixTask
+from attribution.model import load_model
+from tests.attribution.toy_training import TOPICS, toy_corpus, toy_model
+
+
+def quiet(_method, _done, _total):
+    """Show nothing."""
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory):
+    """The toy model with one output a topic, decoys, and a small truth."""
+    folder = tmp_path_factory.mktemp("setup")
+    shutil.copytree(toy_model(), folder / "model")
+    write_corpus(folder / "docs.jsonl", toy_corpus().documents)
+    write_corpus(folder / "decoys.jsonl", toy_corpus(2, seed=9).documents)
+    queries = [
+        {"output_id": topic, "text": f"In {topic}: {words}", "prompt_length": 4}
+        for topic, words in TOPICS.items()
+    ]
+    (folder / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in queries))
+    plan = TruthPlan(halves=4, coalitions=10, drops=2)
+    build_truth(open_setup(folder).retrains(), folder / "truth", plan)
+    return open_setup(folder)
+
+
+@dataclasses.dataclass
+class Counting:
+    """A method that counts how often it was run."""
+
+    value: float = 1.0
+
+    name = "counting"
+    declared = Declaration((), "nothing", "everything")
+    runs = 0
+
+    def scores(self, task):
+        """Score by position, so that probes get something too."""
+        Counting.runs += 1
+        return self.value * torch.arange(1.0, len(task.corpus) + 1).expand(len(task.queries), -1)
+
+
+def test_a_table_holds_every_measure_of_every_method(setup, tmp_path):
+    """One row a method, in order, each judged by the same truth."""
+    methods = methods_by_name(["bm25", "ekfac_index", "by_size"])
+    said = judge_methods(setup, methods, setup.truth(), BoardConfig(tmp_path), quiet)
+    assert json.loads(json.dumps(said)) == said
+    rows = {row["name"]: row for row in said["rows"]}
+    assert list(rows) == ["bm25", "ekfac_index", "by_size"]
+    for row in rows.values():
+        assert {"linear/removal", "positive/coalition"} <= set(row["misallocated"])
+        assert row["lds_documents"] is not None
+        assert row["lds_drops"] is not None
+        assert set(row["gains"]["linear"]) == {*TRICKS, "rename"}
+        assert row["decoys"]["separation"]["mean"] >= 0
+        assert row["tail_patch"]["mean"] != said["controls"]["tail_patch_random"]["mean"]
+    assert "end" in rows["ekfac_index"]
+    assert "end" not in rows["bm25"]
+    assert rows["ekfac_index"]["stored_bytes"] > 0 == rows["bm25"]["stored_bytes"]
+    assert rows["bm25"]["removal_rank"]["mean"] > rows["by_size"]["removal_rank"]["mean"]
+    assert said["pass_cpu_seconds"] > 0
+
+
+def test_scores_are_made_once_for_the_same_digest(setup, tmp_path):
+    """The second table reads what the first computed; other options are other scores."""
+    config = BoardConfig(tmp_path, probes=False, patch=None)
+    Counting.runs = 0
+    first = judge_methods(setup, [Counting()], setup.truth(), config, quiet)
+    again = judge_methods(setup, [Counting()], setup.truth(), config, quiet)
+    assert Counting.runs == 1
+    assert first == again
+    judge_methods(setup, [Counting(2.0)], setup.truth(), config, quiet)
+    assert Counting.runs == 2
+
+
+def test_a_method_that_cannot_run_is_a_row_that_says_why(setup, tmp_path):
+    """Nothing is dropped silently."""
+    methods = methods_by_name(["embedding"])
+    said = judge_methods(setup, methods, setup.truth(), BoardConfig(tmp_path, patch=None), quiet)
+    assert "sentence-embedding model" in said["rows"][0]["skipped"]
+    with pytest.raises(ScoringError, match="no attribution method 'nothing'"):
+        methods_by_name(["nothing"])
+
+
+def test_tricks_gain_what_arithmetic_says(setup, tmp_path):
+    """Linear scores pay a copy twice; cutting and renaming change nothing."""
+    task = MatrixTask(setup.model, (), setup.corpus, setup.queries)
+    encoded = task.documents_encoded
+    groups = [document.group_id for document in setup.corpus]
+    assert middle_creator(groups, [1] * len(groups)) == "harbour"
+    probe = probe_corpus(setup.corpus, encoded, [], 48, tmp_path / "probe.jsonl")
+    whole = dataclasses.replace(task, corpus=probe.corpus)
+    sizes = np.array([[float(row.scored) for row in whole.documents_encoded]])
+    found = gains(np.repeat(sizes, 3, axis=0), probe)["linear"]
+    share = sum(
+        row.scored for row, group in zip(encoded, groups, strict=True) if group == probe.creator
+    ) / sum(row.scored for row in encoded)
+    assert found["copy"] == pytest.approx(2 / (1 + share))
+    assert found["cut"] == pytest.approx(1.0)
+    assert found["rename"] == pytest.approx(1.0)
+    assert found["pad"] > 1
+    assert gains(np.zeros_like(sizes), probe)["linear"]["copy"] is None
+
+
+def test_renaming_pays_where_a_name_can_hold_the_harm(setup, tmp_path):
+    """The floor at zero is per name: harm that is filed under another name is forgiven."""
+    task = MatrixTask(setup.model, (), setup.corpus, setup.queries)
+    probe = probe_corpus(setup.corpus, task.documents_encoded, [], 48, tmp_path / "probe.jsonl")
+    scores = np.ones((2, len(probe.corpus)))
+    own = [p for p, d in enumerate(setup.corpus) if d.group_id == probe.creator]
+    scores[:, own[1::2]] = -0.9
+    assert gains(scores, probe)["linear"]["rename"] > 1.5
+
+
+def test_a_patch_from_the_query_itself_helps_and_its_opposite_harms(setup):
+    """One step on the text of the output raises its likelihood; the weights come back."""
+    loaded = load_model(setup.model)
+    queries = setup.queries_encoded
+    before = [parameter.detach().clone() for parameter in loaded.model.parameters()]
+    config = PatchConfig(documents=1)
+    helped = tail_patch(loaded.model, np.eye(4), queries, queries, 48, config)
+    other = tail_patch(loaded.model, np.roll(np.eye(4), 1, axis=1), queries, queries, 48, config)
+    assert helped.low > 0
+    assert helped.mean > other.mean
+    after = list(loaded.model.parameters())
+    assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True))
+
+
+def test_leaving_out_the_best_documents_hurts_more_than_the_controls(setup, tmp_path):
+    """Removing a topic's documents costs its output; controls leave out as many others."""
+    top = TopRemoval(setup, tmp_path, 6)
+    scores = np.zeros((4, 24))
+    scores[:, :6] = 1
+    found = top.of_scores(scores)
+    assert found["top"]["mean"] > 0
+    best = np.arange(6)
+    assert len(set(top.random()) | set(best)) > 6
+    assert not set(top.same(best)) & set(best)
+    made = sorted(path.name for path in tmp_path.glob("kept_*"))
+    top.of_scores(scores)
+    assert sorted(path.name for path in tmp_path.glob("kept_*")) == made
