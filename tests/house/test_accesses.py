@@ -1,0 +1,60 @@
+"""Every command either records who asked, or is listed here with the reason why it need not."""
+
+import inspect
+
+import pytest
+
+from flows.cli import cli
+from tests.house.test_commands import command_paths, find_command
+
+# A command that shows or hands out nothing about a creator, an output or the books.
+NO_ACCESS = {
+    ("attribute",): "research: reads files that the caller names, outside the books",
+    ("audit", "verify"): "reads a file its holder already has; needs no books",
+    ("audit", "witness"): "run by a second party, who has no books",
+    ("close",): "writes to the books; the close is itself a leaf",
+    ("db", "check"): "says what is broken, and nothing of what is booked",
+    ("db", "roles"): "changes permissions; shows nothing that is booked",
+    ("db", "upgrade"): "changes the schema; shows nothing that is booked",
+    ("demo",): "its own books, made from public documentation",
+    ("index", "append"): "changes the index; shows nothing of a text",
+    ("index", "build"): "makes the index; shows nothing of a text",
+    ("index", "compact"): "changes the index; shows nothing of a text",
+    ("index", "info"): "sizes and digests of the index",
+    ("index", "refit"): "changes the index; shows nothing of a text",
+    ("index", "remove"): "changes the index; leaves a removal record",
+    ("index", "verify"): "says whether the files are whole",
+    ("ingest",): "writes outputs; shows counts by reason",
+    ("init",): "an empty book",
+    ("methods",): "names of methods",
+    ("nightly",): "writes entries, which are leaves themselves",
+    ("quarantine", "list"): "counts by reason; `quarantine show` shows a line and records it",
+    ("schedule",): "serves the nightly flow",
+    ("statement", "verify"): "reads a file its holder already has",
+    ("worker",): "measures shards; shows nothing",
+    ("workers", "status"): "counts of the queue and names of workers",
+}
+
+
+@pytest.mark.parametrize("words", command_paths(cli), ids=" ".join)
+def test_a_command_that_shows_something_records_it(words):
+    """The source of the command's module calls the record, or the command is excused above."""
+    command = find_command(words)
+    module = inspect.getmodule(command.callback)
+    assert module is not None
+    source = inspect.getsource(inspect.unwrap(command.callback))
+    helpers = [
+        inspect.getsource(thing)
+        for name, thing in vars(module).items()
+        if inspect.isfunction(thing) and thing.__module__ == module.__name__ and name in source
+    ]
+    records = any("record_access(" in text for text in (source, *helpers))
+    excused = words in NO_ACCESS
+    assert records != excused, f"byline {' '.join(words)} " + (
+        "records an access and is excused all the same" if records else "records no access"
+    )
+
+
+def test_nobody_is_excused_who_does_not_exist():
+    """A command that was renamed leaves no excuse behind."""
+    assert set(NO_ACCESS) <= set(command_paths(cli))
