@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from attribution.batches import Batch
+from attribution.errors import GradientIndexError
 from attribution.layers import TrackedLayer, modules_of, output_head
 
 CHUNK_BYTES = 32 << 20
@@ -81,7 +82,9 @@ class LossModel:
         head = output_head(bare)
         self.head: nn.Linear | None = head if isinstance(head, nn.Linear) else None
         self.device = next(model.parameters()).device
-        self.split = self.head is not None and self._split_is_exact()
+        # A soft cap is the identity on small logits, so a probe alone could miss it.
+        capped = bool(getattr(bare.config, "final_logit_softcapping", None))
+        self.split = self.head is not None and not capped and self._split_is_exact()
 
     @torch.no_grad()
     def _split_is_exact(self) -> bool:
@@ -121,6 +124,12 @@ def recording(
         def forward(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             if not torch.is_grad_enabled():
                 return
+            if output.dim() != 3:
+                raise GradientIndexError(
+                    f"layer {layers[layer].name} gives a tensor of shape {tuple(output.shape)}, "
+                    f"not [windows, positions, outputs]: its tokens cannot be told apart (a "
+                    f"routed expert, perhaps). Leave it out with `layers`"
+                )
             kept = recorder.keep(layer, inputs[0].detach())
             if not output.requires_grad:
                 # A lowest tracked layer: the graph begins here (rule 2).

@@ -71,5 +71,5 @@ def codec_for(dtype: str, curvature: Curvature, damping: float) -> Codec:
     if BITS[dtype] >= 16:
         return Codec(dtype, torch.ones(len(curvature.eigenvalues)), curvature.widths)
     # A layer that never had a gradient has eigenvalue 0; any positive unit serves it.
-    expected = (1.0 / curvature.inverse(damping)).clamp(min=1e-30)
+    expected = curvature.damped(damping).clamp(min=1e-30)
     return Codec(dtype, expected.sqrt().float(), curvature.widths)

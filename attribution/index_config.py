@@ -17,17 +17,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from attribution.adapters import base_folder, is_adapter
 from attribution.codec import numbers_for
 from attribution.errors import GradientIndexError, IndexMismatchError
 from attribution.files import canonical_json, sha256_file, sha256_of
+from attribution.layers import DEFAULT_LAYERS
 from attribution.path import step_of, weights_for
 from attribution.preconditioner import PROJECTIONS, FitConfig
 
 FORMAT = "byline-index/2"
 CODE_VERSION = "1"
-# Measured on the retraining benchmark: the head and the last linear layer predict what
-# removal does better than all layers together do, and need almost no backward pass.
-DEFAULT_LAYERS = ("last:1",)
 _LIBRARIES = ("torch", "transformers", "numpy", "safetensors", "polars")
 
 
@@ -51,7 +50,9 @@ class IndexConfig:
             keep the scores; two and one bit of more numbers lose a fifth of the LDS.
         projection: "eigen" or "random".
         damping: fraction of a layer's mean eigenvalue; used at scoring.
-        layers: shell patterns of layer names to track; "last:N" keeps the last N.
+        layers: shell patterns of layer names to track; "last:N" keeps the last N,
+            "adapters" the LoRA layers. Of a model that wears adapters the default is
+            those and nothing else: the rest did not move.
         head: track the output head too.
         fit_share: share of the corpus the curvature is fitted on.
         fit_documents_min: but never fewer documents than this.
@@ -147,10 +148,16 @@ def training_path(config: IndexConfig) -> tuple[list[PathPoint], str]:
 
 
 def weights_digest(folder: Path | str) -> str:
-    """Return a SHA-256 over the weight files of a model folder and nothing else."""
+    """Return a SHA-256 over the weight files of a model folder and nothing else.
+
+    Those of an adapter's base model are part of it.
+    """
     folder = Path(folder)
     files = sorted([*folder.glob("*model*.safetensors"), *folder.glob("pytorch_model*.bin")])
-    return sha256_of("".join(f"{sha256_file(path)}\n" for path in files).encode())
+    lines = [f"{sha256_file(path)}\n" for path in files]
+    if is_adapter(folder):
+        lines.append(f"base {weights_digest(base_folder(folder))}\n")
+    return sha256_of("".join(lines).encode())
 
 
 def plan_of(

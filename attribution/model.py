@@ -6,6 +6,8 @@
    tokenizer) and no other file, so that a note beside them changes nothing.
 3. Nothing is downloaded: a name that is not a folder is refused.
 4. Weights are loaded in float32 and the model is in evaluation mode.
+5. A folder with a LoRA adapter (see `adapters`) is its base model wearing it; both are
+   in the digest.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from attribution.adapters import WEIGHTS as ADAPTER_WEIGHTS
+from attribution.adapters import base_folder, is_adapter, wear
 from attribution.errors import ModelFolderError
 from attribution.files import sha256_file
 
@@ -42,6 +46,7 @@ _TOKENIZER = (
 )
 _DIGESTED = (
     "config.json",
+    "adapter_config.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -104,6 +109,9 @@ def model_digest(folder: Path | str) -> str:
     names = {name for name in _DIGESTED if (folder / name).is_file()}
     names |= {path.name for path in folder.glob("*.safetensors") if path.name.startswith("model")}
     names |= {path.name for path in folder.glob("pytorch_model*.bin")}
+    if is_adapter(folder):
+        names.add(ADAPTER_WEIGHTS)
+        digest.update(f"base {model_digest(base_folder(folder))}\n".encode())
     for name in sorted(names):
         digest.update(f"{name} {sha256_file(folder / name)}\n".encode())
     return digest.hexdigest()
@@ -131,12 +139,22 @@ def load_model(
         tokenizer = load_tokenizer(folder)
     elif tokenizer_from is not None and has_tokenizer(Path(tokenizer_from)):
         tokenizer = load_tokenizer(tokenizer_from)
+    elif is_adapter(folder) and has_tokenizer(base_folder(folder)):
+        tokenizer = load_tokenizer(base_folder(folder))
     elif need_tokenizer:
         raise _no_tokenizer(folder)
     digest = model_digest(folder)
+    model = _load_weights(base_folder(folder) if is_adapter(folder) else folder)
+    if is_adapter(folder):
+        wear(model, folder)
+    model.eval()
+    return LoadedModel(model, tokenizer, digest, folder)
+
+
+def _load_weights(folder: Path) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
+        return AutoModelForCausalLM.from_pretrained(
             folder, config=config, local_files_only=True, dtype=torch.float32
         )
     except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as fault:
@@ -146,8 +164,6 @@ def load_model(
             f"could not be loaded as a causal language model: {first}",
             "copy the folder again from where the model was saved",
         ) from fault
-    model.eval()  # type: ignore[no-untyped-call]
-    return LoadedModel(model, tokenizer, digest, folder)
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -189,6 +205,13 @@ def _check_folder(folder: Path) -> None:
             "does not exist" if not folder.exists() else "is a file",
             "give the path of a local folder; nothing is downloaded",
         )
+    if is_adapter(folder):
+        if not (folder / ADAPTER_WEIGHTS).is_file():
+            raise ModelFolderError(
+                folder, f"has no {ADAPTER_WEIGHTS}", "save it with model.save_pretrained"
+            )
+        _check_folder(base_folder(folder))
+        return
     config = folder / "config.json"
     if not config.is_file():
         raise ModelFolderError(folder, "has no config.json", "save it with model.save_pretrained")

@@ -95,12 +95,17 @@ class Curvature:
         return replace(self, metric=metric)
 
     def inverse(self, damping: float) -> Tensor:
-        """Return the elementwise preconditioner, [D], float64."""
+        """Return the elementwise preconditioner, [D], float64; zero where nothing ever moved."""
+        damped = self.damped(damping)
+        return torch.where(damped > 0, 1.0 / damped, 0.0)
+
+    def damped(self, damping: float) -> Tensor:
+        """Return the damped eigenvalues, [D], float64."""
         means = self.means * torch.tensor(self.times, dtype=torch.float64)
         floor = torch.repeat_interleave(means, torch.tensor(self.widths))  # [D]
         if self.metric is not None:
             floor = floor * self.metric.double()
-        return 1.0 / (self.eigenvalues.double() + damping * floor)
+        return self.eigenvalues.double() + damping * floor
 
 
 def sample_documents(encoded: Sequence[Encoded], config: FitConfig) -> list[int]:

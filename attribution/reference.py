@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from attribution.batches import collate
 from attribution.gradients import label_draws
 from attribution.layers import TrackedLayer, modules_of
+from attribution.preconditioner import HEAD_TIMES
 from attribution.tokens import Encoded
 
 
@@ -120,10 +121,14 @@ def dense_influence(
     right = [weight_gradients(model, layers, row) for row in documents]
     out = torch.zeros(len(queries), len(documents), dtype=torch.float64)
     for k, (a, s) in enumerate(both):
-        q = torch.kron(torch.linalg.eigh(a).eigenvectors, torch.linalg.eigh(s).eigenvectors)
+        # The head's output factor is taken to be diagonal, and damped HEAD_TIMES as much.
+        head = layers[k].head
+        right_side = torch.eye(len(s)).double() if head else torch.linalg.eigh(s).eigenvectors
+        q = torch.kron(torch.linalg.eigh(a).eigenvectors.contiguous(), right_side.contiguous())
         turned = torch.stack([g[k].reshape(-1) for g in sampled]) @ q
         eigenvalues = turned.square().mean(0)
-        curvature = q @ torch.diag(eigenvalues + damping * eigenvalues.mean()) @ q.T
+        added = damping * (HEAD_TIMES if head else 1.0) * eigenvalues.mean()
+        curvature = q @ torch.diag(eigenvalues + added) @ q.T
         one = torch.stack([g[k].reshape(-1) for g in left])
         two = torch.stack([g[k].reshape(-1) for g in right])
         out += one @ torch.linalg.solve(curvature, two.T)
