@@ -4,6 +4,9 @@
     ekfac                the same recomputed at full rank, any layers, never from an index
     ekfac_end            EK-FAC at the final weights alone: relative influence
     grad_dot             gradient dot product along the path, no curvature
+    grad_cosine          gradient cosine along the path
+    tracin               gradient dot product at the checkpoints, by their learning rates
+    trackstar            scaled, projected, preconditioned gradients of length one
     hidden_states        centred cosine of pooled hidden states, any layer
     embedding            cosine of any local sentence encoder
     bm25, tfidf          lexical, over token ids
@@ -31,12 +34,17 @@ from attribution.methods.protocol import (
     with_options,
 )
 from attribution.methods.tfidf import TfIdf
+from attribution.methods.tracin import GradientCosine, TracIn
+from attribution.methods.trackstar import TrackStar
 
 _ALL: tuple[Method, ...] = (
     EkfacIndex(),
     Ekfac(),
     EkfacEnd(),
     GradientDot(),
+    GradientCosine(),
+    TracIn(),
+    TrackStar(),
     HiddenStates(),
     Embedding(),
     Bm25(),

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from attribution.errors import IndexMismatchError, ScoringError
 from attribution.index import GradientIndex, IndexConfig, build_index, training_path
-from attribution.index_config import DEFAULT_LAYERS
 from attribution.influence import Attributor
+from attribution.layers import DEFAULT_LAYERS
 from attribution.methods.protocol import Declaration, MatrixTask
 from attribution.streaming import StreamConfig, path_scores
 
