@@ -54,6 +54,10 @@ class IndexDamagedError(GradientIndexError):
     """A file of the index is missing, torn or altered."""
 
 
+class IndexDiskFullError(GradientIndexError):
+    """The disk has no room for what a build or a change writes; it can be gone on with."""
+
+
 class IndexSignatureError(GradientIndexError):
     """A signature of an index is missing, damaged, by another key or of other bytes."""
 

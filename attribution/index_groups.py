@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,10 @@ def _sum_checkpoint(
     width = len(index.curvature(k).eigenvalues)
     codec = index.codec(k)
     temporary = path.with_name(f".{path.name}.tmp")
-    out = np.memmap(temporary, dtype="<f4", mode="w+", shape=(max(groups, 1), width))
+    with temporary.open("wb") as stream:
+        # The room is taken before it is mapped: a disk that fills under a map kills the process.
+        os.posix_fallocate(stream.fileno(), 0, 4 * max(groups, 1) * width)
+    out = np.memmap(temporary, dtype="<f4", mode="r+", shape=(max(groups, 1), width))
     step = max(1, min(width, _BLOCK_BYTES // (8 * max(groups, 1))))
     for begin in range(0, width, step):
         part = slice(begin, min(begin + step, width))

@@ -12,16 +12,22 @@ a manifest without a signature, and `verify` says so.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from attribution.errors import (
     IndexDamagedError,
+    IndexDiskFullError,
     IndexIncompleteError,
     IndexLockedError,
     IndexMismatchError,
@@ -29,6 +35,9 @@ from attribution.errors import (
 from attribution.files import canonical_json, sha256_of, write_atomically
 from attribution.index_config import FORMAT
 from attribution.signing import MANIFEST, Signer
+
+# A full disk, a full quota, and a file that would grow beyond what its process may write.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -121,10 +130,13 @@ def read_manifest(folder: Path) -> IndexManifest:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep every other builder out of an index folder.
+    """Keep every other builder out of an index folder, and leave nothing half-written in it.
+
+    What a killed process was writing beside a file's place is cleared away first.
 
     Raises:
         IndexLockedError: another process holds it.
+        IndexDiskFullError: the disk filled inside the block.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as stream:
@@ -135,4 +147,27 @@ def locked(folder: Path) -> Iterator[None]:
                 f"{folder} is being built or changed by another process; nothing was done. "
                 f"Wait for it, or end it, and run the same command again"
             ) from fault
+        for left in folder.rglob(".*.tmp"):
+            left.unlink()
+        with _disk_full_named(folder):
+            yield
+
+
+@contextmanager
+def _disk_full_named(folder: Path) -> Iterator[None]:
+    try:
         yield
+    except (OSError, SafetensorError) as fault:
+        codes = {fault.errno} if isinstance(fault, OSError) else _codes_in(str(fault))
+        if not codes & _NO_ROOM:
+            raise
+        free = shutil.disk_usage(folder).free
+        raise IndexDiskFullError(
+            f"there is no room to write in {folder}: {free} bytes are free ({fault}). What was "
+            f"finished stays, and nothing reads the rest. Make room and run the same command again"
+        ) from fault
+
+
+def _codes_in(text: str) -> set[int]:
+    """Return the system's error numbers that the weights library quotes in its own error."""
+    return {int(code) for code in re.findall(r"os error (\d+)", text)}

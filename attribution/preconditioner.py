@@ -37,7 +37,7 @@ from attribution.projection import (
     random_basis,
     spectrum_of,
 )
-from attribution.recorders import CovarianceRecorder, RowRecorder
+from attribution.recorders import CovarianceRecorder, FiniteRecorder, RowRecorder
 from attribution.tokens import Encoded
 
 PROJECTIONS = ("eigen", "random")
@@ -144,26 +144,17 @@ def fit(
         GradientIndexError: no document can be read, or the factors are not finite.
     """
     chosen = _chosen(encoded, config)
-    subset = [encoded[i] for i in chosen]
-    batches = [collate(subset, part, context) for part in plan(subset, context, token_budget)]
-    draws = [label_draws(chosen, batch, config.seed) for batch in batches]
+    drawn = _drawn(encoded, chosen, config.seed, context, token_budget)
     total = 2 * len(chosen)
-    covariances = CovarianceRecorder(layers, model.device)
-    done = 0
-    with recording(model.model, layers, covariances):
-        for batch, numbers in zip(batches, draws, strict=True):
-            covariances.start(batch)
-            backward(model, batch, numbers, covariances)
-            done += len(batch.documents)
-            progress(done, total)
+    covariances = _covariances(model, layers, drawn, lambda n: progress(n, total))
+    if not covariances.finite:
+        # Rule 4: looked for only where needed, since it costs a pass of its own.
+        chosen = _finite(model, layers, drawn, chosen)
+        drawn = _drawn(encoded, chosen, config.seed, context, token_budget)
+        total = 2 * len(chosen)
+        covariances = _covariances(model, layers, drawn, lambda n: progress(n, total))
     bases, held = _bases(layers, covariances, config)
-    squares = _squares(
-        model,
-        layers,
-        bases,
-        list(zip(batches, draws, strict=True)),
-        lambda n: progress(done + n, total),
-    )
+    squares = _squares(model, layers, bases, drawn, lambda n: progress(len(chosen) + n, total))
     return bases, _curvature(layers, bases, squares / len(chosen), held, len(chosen))
 
 
@@ -200,10 +191,12 @@ def refit(  # noqa: PLR0913 - as fit, and what it was
         GradientIndexError: no document can be read.
     """
     chosen = _chosen(encoded, config)
-    subset = [encoded[i] for i in chosen]
-    batches = [collate(subset, part, context) for part in plan(subset, context, token_budget)]
-    drawn = [(batch, label_draws(chosen, batch, config.seed)) for batch in batches]
+    drawn = _drawn(encoded, chosen, config.seed, context, token_budget)
     squares = _squares(model, layers, bases, drawn, lambda n: progress(n, len(chosen)))
+    if not bool(squares.isfinite().all()):
+        chosen = _finite(model, layers, drawn, chosen)
+        drawn = _drawn(encoded, chosen, config.seed, context, token_budget)
+        squares = _squares(model, layers, bases, drawn, lambda n: progress(n, len(chosen)))
     sums = [float(part.sum()) for part in torch.split(before.eigenvalues, list(before.widths))]
     held = [
         total / max(mean * layer.rows * layer.outputs, 1e-300)
@@ -219,6 +212,60 @@ def _chosen(encoded: Sequence[Encoded], config: FitConfig) -> list[int]:
             "no document of the corpus has two tokens or more; there is nothing to fit on"
         )
     return chosen
+
+
+def _drawn(
+    encoded: Sequence[Encoded], chosen: Sequence[int], seed: int, context: int, token_budget: int
+) -> list[tuple[Batch, Tensor]]:
+    """Return batches of the chosen documents, each with the numbers its labels come from."""
+    subset = [encoded[i] for i in chosen]
+    batches = [collate(subset, part, context) for part in plan(subset, context, token_budget)]
+    return [(batch, label_draws(chosen, batch, seed)) for batch in batches]
+
+
+def _covariances(
+    model: LossModel,
+    layers: Sequence[TrackedLayer],
+    batches: Sequence[tuple[Batch, Tensor]],
+    progress: Callable[[int], None],
+) -> CovarianceRecorder:
+    """Sum the factors over the documents, with sampled labels."""
+    seen = CovarianceRecorder(layers, model.device)
+    done = 0
+    with recording(model.model, layers, seen):
+        for batch, draws in batches:
+            seen.start(batch)
+            backward(model, batch, draws, seen)
+            done += len(batch.documents)
+            progress(done)
+    return seen
+
+
+def _finite(
+    model: LossModel,
+    layers: Sequence[TrackedLayer],
+    batches: Sequence[tuple[Batch, Tensor]],
+    chosen: Sequence[int],
+) -> list[int]:
+    """Return the chosen documents whose loss, activations and gradients are finite.
+
+    Raises:
+        GradientIndexError: none are.
+    """
+    look = FiniteRecorder(layers)
+    good = []
+    with recording(model.model, layers, look):
+        for batch, draws in batches:
+            look.start(batch)
+            losses = backward(model, batch, draws, look)
+            fine = (losses.isfinite() & ~look.bad).tolist()
+            good += [chosen[i] for i, ok in zip(batch.documents, fine, strict=True) if ok]
+    if not good:
+        raise GradientIndexError(
+            f"not one of {len(chosen)} documents has a finite loss and gradient; an index would "
+            f"hold noise. Check the checkpoint, and build in float32"
+        )
+    return sorted(good)
 
 
 def _squares(

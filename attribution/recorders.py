@@ -48,6 +48,11 @@ class CovarianceRecorder:
         self.head = head_of(layers)
         self._live = torch.empty(0)
 
+    @property
+    def finite(self) -> bool:
+        """Whether every sum is."""
+        return all(bool(sums.isfinite().all()) for sums in (*self.inputs, *self.outputs))
+
     def start(self, batch: Batch) -> None:
         """Name the batch that is about to run."""
         self._live = batch.live.to(self.inputs[0].device)
@@ -74,6 +79,46 @@ class CovarianceRecorder:
 
     def head_done(self, hidden: Tensor, where: Tensor) -> None:
         """Nothing is left to do."""
+
+
+class FiniteRecorder:
+    """Notes which documents of a batch have activations or gradients that are not finite.
+
+    Attributes:
+        bad: [documents of the batch], bool.
+    """
+
+    def __init__(self, layers: Sequence[TrackedLayer]) -> None:
+        # The head adds nothing: its inputs reach the loss, which is looked at anyway.
+        self.head: int | None = None
+        self.layers = layers
+        self.bad = torch.zeros(0, dtype=torch.bool)
+        self._batch: Batch | None = None
+
+    def start(self, batch: Batch) -> None:
+        """Name the batch that is about to run."""
+        self._batch, self.bad = batch, torch.zeros(len(batch.documents), dtype=torch.bool)
+
+    def keep(self, layer: int, activations: Tensor) -> Tensor:
+        """Look at the activations."""
+        self._look(activations)
+        return activations[:0]
+
+    def take(self, layer: int, kept: Tensor, output_gradients: Tensor) -> None:
+        """Look at the output gradients."""
+        self._look(output_gradients)
+
+    def head_chunk(self, part: slice, hidden: Tensor, logit_gradients: Tensor) -> None:
+        """Nothing is noted of the head."""
+
+    def head_done(self, hidden: Tensor, where: Tensor) -> None:
+        """Nothing is noted of the head."""
+
+    def _look(self, seen: Tensor) -> None:
+        assert self._batch is not None, "a batch must be started first"
+        live = self._batch.live.to(seen.device)
+        wrong = (~seen.isfinite().all(-1) & live).any(1).cpu()  # [W]
+        self.bad[self._batch.rows[wrong]] = True
 
 
 class RowRecorder:
