@@ -4,6 +4,7 @@ from flows.commands.audit import audit, statement
 from flows.commands.close import close, report
 from flows.commands.database import db
 from flows.commands.demo import demo
+from flows.commands.evaluate import evaluate
 from flows.commands.index import attribute, index
 from flows.commands.init import init
 from flows.commands.methods import methods
@@ -19,6 +20,7 @@ COMMANDS = [
     close,
     db,
     demo,
+    evaluate,
     index,
     ingest,
     init,

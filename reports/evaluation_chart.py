@@ -1,0 +1,150 @@
+"""Two drawings of the table of methods, as SVG text: money against cost, and LDS with intervals.
+
+Whole tenths of a unit throughout, so that equal figures give equal text. Drawings
+are the only markup of a page; names in them are escaped here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH = 7200
+ACCENT, SOFT, RULE, FAINT = "#0b5563", "#5c6670", "#c9d0d6", "#9fb6bd"
+FACE = 'font-family="Source Sans 3, sans-serif" font-size="11"'
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One value with its interval, and a second value drawn lighter where there is one."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    other: float | None = None
+
+
+@dataclass(frozen=True)
+class Spot:
+    """One method in the plane of cost and misallocated money, with the money's interval."""
+
+    name: str
+    cost: float
+    percent: float
+    low: float
+    high: float
+
+
+def interval_chart(bars: Sequence[Bar], ticks: Sequence[float]) -> str:
+    """Draw one line a method: dot, interval, and a ring for the second value.
+
+    Args:
+        bars: top to bottom; at least one.
+        ticks: places of the rules, ascending; the axis ends at the outermost.
+    """
+    assert bars, "a chart needs at least one method"
+    left, right, line = 1650, 250, 230
+    height = line * len(bars) + 480
+    low, high = ticks[0], ticks[-1]
+
+    def x(value: float) -> int:
+        inner = WIDTH - left - right
+        place = (min(max(value, low), high) - low) / (high - low)
+        return left + round(inner * place)
+
+    parts = [_open(height)]
+    for tick in ticks:
+        parts.append(_line(x(tick), 120, x(tick), height - 340, SOFT if tick == 0 else RULE, 6))
+        parts.append(_label(x(tick), height - 180, f"{tick:g}", "middle"))
+    for place, bar in enumerate(bars):
+        y = 120 + line * place + line // 2
+        parts.append(_label(left - 120, y + 38, bar.name, "end", ink=True))
+        parts.append(_line(x(bar.low), y, x(bar.high), y, ACCENT, 22))
+        parts.append(f'<circle cx="{_n(x(bar.value))}" cy="{_n(y)}" r="4.2" fill="{ACCENT}"/>')
+        if bar.other is not None:
+            parts.append(
+                f'<circle cx="{_n(x(bar.other))}" cy="{_n(y)}" r="3.6" fill="white" '
+                f'stroke="{SOFT}" stroke-width="1.6"/>'
+            )
+    return "".join(parts) + "</svg>"
+
+
+def cost_chart(spots: Sequence[Spot], floors: Sequence[tuple[str, float]] = ()) -> str:
+    """Draw misallocated money against cost, the cost on a logarithmic axis.
+
+    Args:
+        spots: costs above zero; at least one.
+        floors: name and percent of what to compare with, drawn as rules across.
+    """
+    assert spots, "a chart needs at least one method"
+    left, right, top, bottom, height = 620, 250, 160, 560, 4300
+    first = math.floor(math.log10(min(spot.cost for spot in spots)))
+    last = max(first + 1, math.ceil(math.log10(max(spot.cost for spot in spots))))
+    most = 10 * math.ceil(max(spot.high for spot in spots) / 10)
+
+    def x(cost: float) -> int:
+        place = (math.log10(cost) - first) / (last - first)
+        return left + round((WIDTH - left - right) * place)
+
+    def y(percent: float) -> int:
+        return height - bottom - round((height - top - bottom) * percent / most)
+
+    parts = [_open(height)]
+    for rule in range(0, most + 1, 10):
+        parts.append(_line(left, y(rule), WIDTH - right, y(rule), RULE, 6))
+        parts.append(_label(left - 80, y(rule) + 38, f"{rule} %", "end"))
+    for power in range(first, last + 1):
+        parts.append(_line(x(10.0**power), top, x(10.0**power), height - bottom, RULE, 4))
+        parts.append(_label(x(10.0**power), height - bottom + 170, f"{10.0**power:g}", "middle"))
+    parts.append(_label(WIDTH - right, height - 120, "passes over the corpus", "end"))
+    for name, percent in floors:
+        parts.append(_line(left, y(percent), WIDTH - right, y(percent), FAINT, 14, dashed=True))
+        parts.append(_label(WIDTH - right, y(percent) - 40, name, "end"))
+    placed: list[tuple[int, int]] = []
+    for spot in sorted(spots, key=lambda spot: spot.percent):
+        across, up = x(spot.cost), y(spot.percent)
+        parts.append(_line(across, y(spot.low), across, y(spot.high), FAINT, 14))
+        parts.append(f'<circle cx="{_n(across)}" cy="{_n(up)}" r="4.2" fill="{ACCENT}"/>')
+        parts.append(_name(across, up, spot.name, placed))
+    return "".join(parts) + "</svg>"
+
+
+def _name(across: int, up: int, name: str, placed: list[tuple[int, int]]) -> str:
+    """Write a name beside its dot, moved up or down until it covers no other name."""
+    end = across > WIDTH * 3 // 4
+    place = up + 38
+    for shift in (0, -125, 125, -250, 250, -375, 375, -500, 500):
+        place = up + 38 + shift
+        if all(abs(place - y) >= 120 or abs(across - x) >= 1300 for x, y in placed):
+            break
+    placed.append((across, place))
+    anchor, at = ("end", across - 80) if end else ("start", across + 80)
+    return _label(at, place, name, anchor, ink=True)
+
+
+def _open(height: int) -> str:
+    box = f"0 0 {WIDTH // 10} {height // 10}"
+    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" {FACE}>'
+
+
+def _n(tenths: int) -> str:
+    return f"{tenths // 10}.{tenths % 10}"
+
+
+def _line(
+    x1: int, y1: int, x2: int, y2: int, colour: str, width: int, *, dashed: bool = False
+) -> str:
+    dash = ' stroke-dasharray="5 4"' if dashed else ""
+    return (
+        f'<line x1="{_n(x1)}" y1="{_n(y1)}" x2="{_n(x2)}" y2="{_n(y2)}" '
+        f'stroke="{colour}" stroke-width="{_n(width)}"{dash}/>'
+    )
+
+
+def _label(x: int, y: int, text: str, anchor: str, *, ink: bool = False) -> str:
+    colour = "#1b1f23" if ink else SOFT
+    where = f'x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}" fill="{colour}"'
+    return f"<text {where}>{escape(text)}</text>"

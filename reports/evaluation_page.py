@@ -1,0 +1,272 @@
+"""The table of attribution methods, judged by retraining, as a page.
+
+Input is the plain result of `byline evaluate run`. Rules:
+
+1. Rows stand in the order of the money they misallocate by the first rule and truth;
+   a method that could not run stands last with the reason.
+2. A figure that was not measured is a dash, never a zero.
+3. What the truth itself is worth (ceilings, fit of the coalition truth) stands
+   above the methods, so that no row is read without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reports.evaluation_chart import Bar, Spot, cost_chart, interval_chart
+from reports.render.document import (
+    Block,
+    Cell,
+    Column,
+    Document,
+    Facts,
+    Heading,
+    Picture,
+    Row,
+    Table,
+    Text,
+)
+
+MONEY = "linear/removal"
+HEADS = (
+    "method",
+    "LDS documents",
+    "LDS creators",
+    "removal",
+    "% linear, removal",
+    "% normalised, removal",
+    "% positive, removal",
+    "% linear, coalition",
+    "% normalised, coalition",
+    "LDS documents, end",
+    "% linear, end",
+    "passes",
+    "KB a document",
+)
+MORE = (
+    "method",
+    "small drops",
+    "tail-patch, nats",
+    "top-k, nats",
+    "decoys: generic",
+    "decoys: told apart",
+    "copy",
+    "cut",
+    "pad",
+    "rename",
+)
+
+
+def ordered(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the rows in the order of rule 1."""
+    rows = list(result["rows"])
+    return sorted(
+        rows, key=lambda row: ("skipped" in row, row.get("misallocated", {}).get(MONEY, 999))
+    )
+
+
+def main_cells(row: Mapping[str, Any], documents: int) -> list[str]:
+    """Return the texts of a row of the main table, in the order of HEADS."""
+    end = row.get("end")
+    return [
+        row["name"],
+        _interval(row["lds_documents"]),
+        _interval(row["lds_creators"]),
+        _interval(row["removal_rank"]),
+        *(
+            _money(row, name)
+            for name in (
+                MONEY,
+                "normalised/removal",
+                "positive/removal",
+                "linear/coalition",
+                "normalised/coalition",
+            )
+        ),
+        _mean(end and end["lds_documents"]),
+        _percent(end and end["misallocated"].get(MONEY)),
+        f"{row['passes']:.2f}",
+        f"{row['stored_bytes'] / 1000 / documents:.1f}" if row["stored_bytes"] else "-",
+    ]
+
+
+def more_cells(row: Mapping[str, Any]) -> list[str]:
+    """Return the texts of a row of the second table, in the order of MORE."""
+    decoys = row.get("decoys") or {}
+    gains = (row.get("gains") or {}).get("linear", {})
+    share = decoys.get("generic_share")
+    return [
+        row["name"],
+        _interval(row.get("lds_drops")),
+        _interval(row.get("tail_patch"), 3),
+        _interval((row.get("top_removal") or {}).get("top"), 3),
+        "-" if share is None else f"{100 * share:.0f} %",
+        _interval(decoys.get("separation")),
+        *(_times(gains.get(trick)) for trick in ("copy", "cut", "pad", "rename")),
+    ]
+
+
+def ceiling_lines(result: Mapping[str, Any]) -> list[str]:
+    """Say in sentences what the truth itself is worth."""
+    truth, found = result["truth"], result["ceilings"]
+    lines = [
+        f"{truth['documents']} documents of {truth['creators']} creators, {truth['queries']} "
+        "outputs; retrains: "
+        + ", ".join(f"{kind} {count}" for kind, count in truth["retrains"].items())
+        + "."
+    ]
+    lines += [
+        f"A second training order ({order}, {found[f'{order}/creators']:.0f} creators) ranks "
+        f"{found[f'{order}/rank']:.2f} per output against the first and misallocates "
+        f"{found[f'{order}/linear']:.1f} % (normalised {found[f'{order}/normalised']:.1f} %): "
+        "no method should be asked for much less than half of it."
+        for order in sorted({name.split("/")[0] for name in found if name.startswith("order")})
+    ]
+    if "halves/linear" in found:
+        lines.append(f"Two random halves of the outputs differ by {found['halves/linear']:.1f} %.")
+    if truth["coalition_fit"] is not None:
+        lines.append(
+            f"The coalition truth rests on {truth['retrains']['creator']} retrains; its "
+            f"cross-validated fit is {truth['coalition_fit']:.2f} and it differs from the removal "
+            f"truth by {found.get('coalition/linear', float('nan')):.1f} %."
+        )
+    return lines
+
+
+def evaluation_document(result: Mapping[str, Any], name: str, date: str) -> Document:
+    """Lay the table out.
+
+    Args:
+        result: what `byline evaluate run --json` prints.
+        name: of the set-up.
+        date: ISO date of the page.
+    """
+    rows = ordered(result)
+    judged = [row for row in rows if "skipped" not in row]
+    documents = int(result["truth"]["documents"])
+    blocks: list[Block] = [
+        Heading("What the truth is worth"),
+        *(Text(line) for line in ceiling_lines(result)),
+        Heading("Methods"),
+        _table(HEADS, [main_cells(row, documents) for row in judged]),
+        Text(
+            "Means over outputs with 95 % intervals. Misallocated money: half the sum of "
+            "|paid - true| shares, in percent of the pool. `end`: the same method at the final "
+            "weights alone. A pass is one forward and backward pass over the corpus.",
+            "note",
+        ),
+        *_drawings(judged),
+        Heading("Beside the truth"),
+        _table(MORE, [more_cells(row) for row in judged]),
+        Text(_control_line(result), "note"),
+    ]
+    blocks += [
+        *(
+            Text(f"{row['name']} could not run: {row['skipped']}", "warning")
+            for row in rows
+            if "skipped" in row
+        ),
+        Heading("Where each must not be trusted"),
+        Facts(tuple((row["name"], Cell(row["limits"])) for row in rows), columns=1),
+    ]
+    return Document(
+        title="Attribution methods, judged by retraining",
+        subtitle=name,
+        running=("byline evaluate run", date),
+        footer="Influence is an estimate; these are its errors where they can be measured.",
+        date=date,
+        author="Byline",
+        facts=(("Outputs", str(result["truth"]["queries"])), ("Methods", str(len(judged)))),
+        blocks=tuple(blocks),
+    )
+
+
+def _drawings(judged: Sequence[Mapping[str, Any]]) -> list[Block]:
+    blocks: list[Block] = []
+    spots = [
+        Spot(
+            row["name"],
+            max(float(row["passes"]), 1e-3),
+            row["misallocated"][MONEY],
+            *row["misallocated_interval"][MONEY],
+        )
+        for row in judged
+        if MONEY in row["misallocated"]
+    ]
+    if spots:
+        size = [(spot.name, spot.percent) for spot in spots if spot.name == "by_size"]
+        floors = [("pay by size", percent) for _, percent in size]
+        drawn = cost_chart(spots, floors)
+        blocks += [
+            Heading("Misallocated money against cost", 2),
+            Picture(
+                drawn,
+                "Misallocated money of each method against its cost in passes over the corpus",
+            ),
+        ]
+    bars = [
+        Bar(
+            row["name"],
+            row["lds_documents"]["mean"],
+            row["lds_documents"]["low"],
+            row["lds_documents"]["high"],
+            row["lds_creators"]["mean"] if row["lds_creators"] else None,
+        )
+        for row in judged
+        if row["lds_documents"]
+    ]
+    if bars:
+        low = min(0.0, *(bar.low for bar in bars), *(bar.other or 0.0 for bar in bars))
+        ticks = (-0.2, 0.0, 0.2, 0.4, 0.6, 0.8) if low < 0 else (0.0, 0.2, 0.4, 0.6, 0.8)
+        ranked = sorted(bars, key=lambda bar: -bar.value)
+        blocks += [
+            Heading("LDS over documents (dot, 95 % interval) and over creators (ring)", 2),
+            Picture(interval_chart(ranked, ticks), "LDS of each method with its interval"),
+        ]
+    return blocks
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    columns = tuple(Column(head, "left" if n == 0 else "right") for n, head in enumerate(heads))
+    return Table(columns, tuple(Row(tuple(Cell(text) for text in row)) for row in rows), small=True)
+
+
+def _control_line(result: Mapping[str, Any]) -> str:
+    random = result["controls"].get("tail_patch_random")
+    lines = [
+        "Tail-patch: gain of an output, in nats, by one step on the method's best documents"
+        + (f"; random documents: {_interval(random, 3)}." if random else "."),
+        "Top-k: rise of an output's loss after training without the best documents.",
+        "Copy, cut, pad, rename: one creator's share after the trick over the share before.",
+    ]
+    tops = [row["top_removal"] for row in result["rows"] if row.get("top_removal")]
+    if tops:
+        lines.insert(2, f"Random documents: {_interval(tops[0]['random'], 3)}.")
+    return " ".join(lines)
+
+
+def _interval(found: Mapping[str, float] | None, digits: int = 2) -> str:
+    if not found:
+        return "-"
+    low, high = f"{found['low']:.{digits}f}", f"{found['high']:.{digits}f}"
+    return f"{found['mean']:.{digits}f} [{low}, {high}]"
+
+
+def _mean(found: Mapping[str, float] | None) -> str:
+    return f"{found['mean']:.2f}" if found else "-"
+
+
+def _percent(found: float | None) -> str:
+    return "-" if found is None else f"{found:.1f}"
+
+
+def _money(row: Mapping[str, Any], name: str) -> str:
+    if name not in row["misallocated"]:
+        return "-"
+    low, high = row["misallocated_interval"][name]
+    return f"{row['misallocated'][name]:.1f} [{low:.0f}, {high:.0f}]"
+
+
+def _times(found: float | None) -> str:
+    return "-" if found is None else f"{found:.2f}"

@@ -1,0 +1,39 @@
+"""The drawings of the methods' table: every method once, inside the frame, nothing injected."""
+
+import re
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from reports.evaluation_chart import WIDTH, Bar, Spot, cost_chart, interval_chart
+
+SPOTS = [
+    Spot(f"method{n}", 10.0 ** (n - 2), 10.0 * n + 5, 10.0 * n, 10.0 * n + 9) for n in range(5)
+]
+BARS = [Bar(f"method{n}", n / 10, n / 10 - 0.05, n / 10 + 0.05, n / 20) for n in range(6)]
+
+
+@pytest.mark.parametrize("svg", [cost_chart(SPOTS, [("size", 20.0)]), interval_chart(BARS, (0, 1))])
+def test_every_method_is_drawn_inside_the_frame(svg):
+    """Well-formed, each name once, and every dot within the picture."""
+    root = ET.fromstring(svg)
+    height = float(root.attrib["viewBox"].split()[3])
+    texts = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert all(texts.count(f"method{n}") == 1 for n in range(5))
+    for node in root.iter("{http://www.w3.org/2000/svg}circle"):
+        assert 0 <= float(node.attrib["cx"]) <= WIDTH / 10
+        assert 0 <= float(node.attrib["cy"]) <= height
+
+
+def test_more_money_misplaced_stands_higher_and_more_cost_further_right():
+    """The axes run the usual way."""
+    dots = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', cost_chart(SPOTS))
+    across, up = ([float(value) for value in column] for column in zip(*dots, strict=True))
+    assert across == sorted(across)
+    assert up == sorted(up, reverse=True)
+
+
+def test_names_are_escaped():
+    """A method's name is text, never markup."""
+    assert "<script>" not in cost_chart([Spot("<script>", 1, 5, 4, 6)])
+    assert "<script>" not in interval_chart([Bar("<script>", 0.5, 0.4, 0.6)], (0, 1))
