@@ -17,11 +17,12 @@ NOISE_Z = Fraction(196, 100)
 
 
 class Standing(StrEnum):
-    """Whether anybody has to be paid for a party's works."""
+    """Whether anybody has to be paid for a party's works, and whether it is known whom."""
 
     LICENSED = "licensed"
     UNLICENSED = "unlicensed"
     UNMATCHED = "unmatched"
+    DISPUTED = "disputed"
 
 
 class Fallback(StrEnum):
@@ -68,7 +69,7 @@ class Accrual:
         party_id: the party; for unmatched works any id that is used only for them.
         accrual_units: signed units of the pool's currency.
         stderr_units: standard error of the accrual, in the same units.
-        standing: under contract, not under contract, or owner unknown.
+        standing: under contract, not under contract, owner unknown, or claimed twice.
         works: how many works the party has under contract, for equal_per_work.
         usage: tokens (or another count) of its works in training, for usage_weighted.
         fixed: its weight for the fixed fallback.

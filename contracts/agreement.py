@@ -144,13 +144,14 @@ class Agreement:
         if not self.terms:
             raise AgreementError(f"{self.name} has no term, so nothing says what a use is worth")
         ids = [term.term_id for term in self.terms]
-        pools = [(term.pool_id, term.condition) for term in self.terms if term.pool_id]
+        pools = [(term.pool_id, term.condition.works) for term in self.terms if term.pool_id]
         if len(set(ids)) < len(ids):
             raise AgreementError(f"{self.name} uses a term_id twice: {', '.join(ids)}")
         if len(set(pools)) < len(pools):
             raise AgreementError(
-                f"{self.name} has two terms on the same pool under the same conditions; its share "
-                f"of that pool would be paid twice"
+                f"{self.name} has two terms on the same pool for the same works; its share of "
+                f"that pool would be paid twice. A pool is not divided by territory or model: "
+                f"give each a pool of its own"
             )
         for term in self.terms:
             if term.basis is Basis.POOL_SHARE and term.method not in RULES:
@@ -205,6 +206,18 @@ class Agreement:
     def terms_on_pool(self, pool_id: str) -> tuple[Term, ...]:
         """Return the terms that take part in a pool."""
         return tuple(t for t in self.terms if t.basis in POOL_BASES and t.pool_id == pool_id)
+
+    def pool_term_for(self, pool_id: str, work_id: str) -> Term | None:
+        """Return the term under which a work takes part in a pool, or None.
+
+        Of the terms on the pool whose work group holds the work, the most specific one.
+        """
+        terms = [
+            term
+            for term in self.terms_on_pool(pool_id)
+            if not term.condition.works or work_id in term.condition.works
+        ]
+        return max(terms, key=lambda term: term.condition.specificity, default=None)
 
     def advances_paid_in(self, period: Period) -> tuple[Advance, ...]:
         """Return the advances that were paid in a period."""

@@ -16,7 +16,8 @@ Both apportion in the same order, and each step is a test:
 2. A party's claim is its accrual, or nothing where the accrual is negative. The rest of the pool
    is divided by claims over *all* parties, under contract or not.
 3. The part of a party nobody has a contract with goes to `unlicensed`; of works nobody is known
-   to own, to `unmatched`. Neither is spread over the others.
+   to own, to `unmatched`; what several parties claim, to `disputed`. None of it is spread over
+   the others.
 4. A party whose estimate is noisier than its agreement allows lets its agreement's fallback
    method take the stated weight of its part. Those parts are pooled by method and divided again
    among the same parties only.
@@ -40,13 +41,15 @@ from contracts.split import split, split_by_weights
 UNLICENSED = "unlicensed"
 UNMATCHED = "unmatched"
 BELOW_NOISE = "below_noise"
+DISPUTED = "disputed"
 UNEXPLAINED = "unexplained"
 ROUNDING = "rounding"
-DESTINATIONS = (UNLICENSED, UNMATCHED, BELOW_NOISE, UNEXPLAINED, ROUNDING)
+DESTINATIONS = (UNLICENSED, UNMATCHED, DISPUTED, BELOW_NOISE, UNEXPLAINED, ROUNDING)
 
 __all__ = [
     "BELOW_NOISE",
     "DESTINATIONS",
+    "DISPUTED",
     "NOISE_Z",
     "PER_OUTPUT_POSITIVE",
     "ROUNDING",

@@ -17,7 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from contracts.errors import BadFilesError, ContractsError, Fault, SplitSheetError
+from contracts.dispute import RESERVED_IDS
+from contracts.errors import (
+    BadFilesError,
+    ContractsError,
+    Fault,
+    IdentifierError,
+    SplitSheetError,
+)
 from contracts.identifier import external_ids
 from contracts.party import Party
 from contracts.work import Source, Work, WorkSplit, check_splits
@@ -204,6 +211,8 @@ def _source(row: _Record) -> Source:
 
 def _party(row: _Record) -> Party:
     """Build a party from its record."""
+    if row["party_id"] in RESERVED_IDS:
+        raise IdentifierError("party_id (a name that no suspense account has)", row["party_id"])
     return Party(
         row["party_id"],
         str(row.get("kind", "creator")),
@@ -221,6 +230,8 @@ def _work(row: _Record) -> Work:
         str(row.get("licence", "")),
         tuple(_split(split) for split in row.get("splits", [])),
         external_ids(row.get("external_ids", {})),
+        str(row.get("dispute", "")),
+        row.get("unclaimed", False) is True,
     )
     check_splits(work)
     return work

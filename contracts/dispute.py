@@ -22,6 +22,10 @@ from contracts.split import split
 # Not ids: no party can be called this.
 CONTESTED = "(contested)"
 UNCLAIMED = "(unclaimed)"
+# Ids that stand for nobody in tables whose column of owners must hold an id.
+UNMATCHED_OWNER = "unmatched"
+DISPUTED_OWNER = "disputed"
+RESERVED_IDS = frozenset({UNMATCHED_OWNER, DISPUTED_OWNER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,11 @@ class Holdings:
         """Return shares that add up to 1, with CONTESTED and UNCLAIMED among the owners."""
         rest = {CONTESTED: self.contested, UNCLAIMED: self.unclaimed}
         return dict(self.shares) | {name: share for name, share in rest.items() if share}
+
+    def as_owners(self) -> list[tuple[str, Fraction]]:
+        """Return owners and shares adding up to 1: parties by id, disputed, unmatched."""
+        rest = ((DISPUTED_OWNER, self.contested), (UNMATCHED_OWNER, self.unclaimed))
+        return [*sorted(self.shares.items()), *(pair for pair in rest if pair[1])]
 
 
 def holdings(claims: Mapping[str, Fraction]) -> Holdings:

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import lcm
 
@@ -194,14 +194,15 @@ def _measure(
     """Find what the rate is applied to."""
     if term.basis in POOL_BASES:
         pool = pools.get(term.pool_id, PoolAmount(term.pool_id, 0, 0))
-        by_work = {work: Fraction(units) for work, units in pool.works.items() if units}
-        mine_text = show_units(pool.amount_units, agreement.currency)
+        mine = _of_term(term, agreement, pool)
+        by_work = {work: Fraction(units) for work, units in mine.works.items() if units}
+        mine_text = show_units(mine.amount_units, agreement.currency)
         pool_text = show_units(pool.pool_units, agreement.currency)
         return _Measured(
-            Fraction(pool.amount_units),
+            Fraction(mine.amount_units),
             by_work or {"*": Fraction(1)},
             f"of pool {term.pool_id}",
-            pool.working or f"{mine_text} of {pool_text} in pool {term.pool_id}",
+            mine.working or f"{mine_text} of {pool_text} in pool {term.pool_id}",
             agreement.currency,
             is_money=True,
         )
@@ -226,6 +227,26 @@ def _measure(
     )
     total = sum(by_work.values(), Fraction(0))
     return _Measured(total, by_work, what, text, agreement.currency)
+
+
+def _of_term(term: Term, agreement: Agreement, pool: PoolAmount) -> PoolAmount:
+    """Return the part of a pool amount that a term pays: all of it, or that of its works.
+
+    Where one agreement has several terms on a pool, each work is paid by one of them. An amount
+    whose works are not known is paid by the first term for all works.
+    """
+    terms = agreement.terms_on_pool(term.pool_id)
+    if len(terms) == 1 and not term.condition.works:
+        return pool
+    if not pool.works:
+        general = next((other for other in terms if not other.condition.works), terms[0])
+        return pool if general is term else replace(pool, amount_units=0)
+    works = {
+        work: units
+        for work, units in pool.works.items()
+        if agreement.pool_term_for(term.pool_id, work) is term
+    }
+    return replace(pool, amount_units=sum(works.values()), works=works)
 
 
 def _rated(

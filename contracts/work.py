@@ -2,8 +2,9 @@
 
 1. A work belongs to one source and has documents; influence is computed per work.
 2. The shares of a work add up to exactly 100 % for each right on each date. More is an
-   overclaim and less leaves a part nobody claimed; `shares_on` tells which, and
-   `contracts.dispute` says what happens to the money. Neither is spread over the others.
+   overclaim, which the work's record must say by naming its dispute, and less leaves a part
+   nobody claimed, which it must say too; `contracts.dispute` says what happens to the money.
+   Neither is spread over the others.
 3. An interval of dates includes its first day and not its last, so that a share that ends on a
    date and one that begins on it never both hold.
 """
@@ -99,6 +100,8 @@ class Work:
         licence: the licence text or SPDX id it was published under.
         splits: who owns it; empty means unmatched, the money stands in suspense.
         external_ids: outside identifiers, such as (doi, ...).
+        dispute_id: the dispute in which more than the whole work is claimed; empty for none.
+        unclaimed: whether it is known that a part of the work is claimed by nobody.
     """
 
     work_id: str
@@ -107,14 +110,18 @@ class Work:
     licence: str = ""
     splits: tuple[WorkSplit, ...] = ()
     external_ids: tuple[ExternalId, ...] = ()
+    dispute_id: str = ""
+    unclaimed: bool = False
 
     def __post_init__(self) -> None:
-        """Check the id.
+        """Check the ids.
 
         Raises:
-            IdentifierError: the id has characters outside the allowed ones.
+            IdentifierError: an id has characters outside the allowed ones.
         """
         check_id("work_id", self.work_id)
+        if self.dispute_id:
+            check_id("dispute_id", self.dispute_id)
 
     def shares_on(self, day: date, right: str = ANY_RIGHT) -> dict[str, Fraction]:
         """Return each owner's share on a day, by party id.
@@ -142,7 +149,8 @@ class Work:
 def check_splits(work: Work) -> None:
     """Refuse a work whose shares do not add up to 100 % on some date for some right.
 
-    Only dates on which at least one share holds are looked at: a work may start late.
+    Only dates on which at least one share holds are looked at: a work may start late. An
+    overclaim is allowed where the record names its dispute, a gap where it says so.
 
     Raises:
         SplitSheetError: names the work, the right, the date, the sum and the difference.
@@ -152,11 +160,13 @@ def check_splits(work: Work) -> None:
         for day in sorted(_change_dates(sheet)):
             held = [split for split in sheet if split.holds_on(day)]
             total = sum((split.share for split in held), Fraction(0))
-            if held and total != 1:
+            said = (total > 1 and work.dispute_id) or (total < 1 and work.unclaimed)
+            if held and total != 1 and not said:
                 too = f"{total - 1} too much" if total > 1 else f"{1 - total} too little"
                 raise SplitSheetError(
                     f"shares of work {work.work_id} for right {right} on {day} add up to {total}, "
-                    f"not 1 ({too}); correct the sheet or open a dispute on the contested part"
+                    f"not 1 ({too}); correct the sheet, or name the dispute (dispute: ID) for "
+                    f"what is claimed twice, or say unclaimed: true for what nobody claims"
                 )
 
 

@@ -2,14 +2,19 @@
 
 1. The ledger says which nights count: every entry of scope `nightly` booked in the period.
 2. A night's estimates must be the very files its entry cites; otherwise nothing is closed.
-3. The parts of owners, worked out again, must add up to the entry's postings, account by account.
-4. Nights are drawn with seeds of their own, so variances of a creator add up over nights.
+3. The parts of owners, worked out again with the agreements and the catalogue that the entry
+   cites, must add up to the entry's postings, account by account.
+4. The period is divided with what is known when it closes: an owner found or an agreement signed
+   since the night counts, and the accounts are cleared of what was booked.
+5. A reversal takes its night out again: out of its own period, or out of the open one.
+6. Nights are drawn with seeds of their own, so variances of a creator add up over nights.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date as Date  # noqa: N812 - `date` is the field's name everywhere
 from math import isqrt
 from typing import Any
@@ -17,15 +22,16 @@ from typing import Any
 import polars as pl
 
 from contracts.accrual import Standing
-from contracts.agreement import AgreementBook
 from flows.artefacts import read_manifest, sha256_file
 from flows.errors import CloseError
 from flows.estimation import ESTIMATES_FORMAT
+from flows.knowledge import Knowledge, KnowledgeBase
 from flows.night import Night
 from flows.ownership import Part
 from flows.settle import SCOPE, STANDING_ACCOUNTS, night_parts
 from flows.workspace import Workspace
 from ledger import chart
+from ledger.entry import JournalEntry
 from ledger.store import LedgerStore
 
 PPT = 10**12
@@ -42,7 +48,8 @@ class NightAccrual:
         manifest: of its estimates.
         works: its table of works.
         creators: its table of creators.
-        parts: every owner's part of every work's accrual.
+        parts: every owner's part of every work's accrual, as known when the period is divided.
+        booked: what its entry credited, by account.
     """
 
     night: Night
@@ -52,11 +59,17 @@ class NightAccrual:
     works: pl.DataFrame
     creators: pl.DataFrame
     parts: tuple[Part, ...]
+    booked: Mapping[str, int]
 
     @property
     def pool_units(self) -> int:
         """The night's pool."""
         return int(self.manifest["pool_units"])
+
+    @property
+    def unexplained_units(self) -> int:
+        """What of the pool training does not explain."""
+        return int(self.manifest["unexplained_units"])
 
 
 @dataclass
@@ -65,11 +78,12 @@ class Claim:
 
     Args:
         creator_id: the creator.
-        standing: under contract, not under contract, or owner unknown.
+        standing: under contract, not under contract, owner unknown, or claimed twice.
         units: signed accrual.
         variance: of the accrual, in units squared.
         by_agreement: the accrual by agreement id; empty when not licensed.
         by_work: the accrual by work id.
+        by_part: the accrual by agreement id (empty when not licensed) and work id.
     """
 
     creator_id: str
@@ -78,6 +92,17 @@ class Claim:
     variance: int = 0
     by_agreement: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     by_work: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    by_part: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+
+    def add(self, part: Part, sign: int) -> None:
+        """Add one owner's part of one work, or take it out again."""
+        name = part.agreement.agreement_id if part.agreement is not None else ""
+        units = sign * part.units
+        self.units += units
+        self.by_work[part.work_id] += units
+        self.by_part[name, part.work_id] += units
+        if name:
+            self.by_agreement[name] += units
 
     @property
     def stderr_units(self) -> int:
@@ -94,10 +119,12 @@ class PeriodAccruals:
         period: YYYY-MM.
         pool_id: the pool.
         currency: of all amounts.
-        pool_units: the nights' pools, added up.
+        pool_units: the nights' pools, added up, without what was reversed.
         unexplained_units: what training does not explain.
         claims: by creator and standing, in that order.
         nights: the nights behind it, by name.
+        reversed_nights: nights of earlier periods that were taken back in this one.
+        booked: what stands on the accrual and suspense accounts for the period, by account.
     """
 
     period: str
@@ -107,17 +134,20 @@ class PeriodAccruals:
     unexplained_units: int
     claims: tuple[Claim, ...]
     nights: tuple[NightAccrual, ...]
+    reversed_nights: tuple[NightAccrual, ...] = ()
+    booked: Mapping[str, int] = field(default_factory=dict)
 
 
 def gather(
-    workspace: Workspace, books: LedgerStore, book: AgreementBook, period: str
+    workspace: Workspace, books: LedgerStore, base: KnowledgeBase, known: Knowledge, period: str
 ) -> PeriodAccruals:
     """Gather what the nights booked in a period accrued.
 
     Args:
         workspace: whose files.
         books: whose entries.
-        book: the agreements.
+        base: what was known when.
+        known: the agreements and owners the period is divided by.
         period: YYYY-MM.
 
     Returns:
@@ -127,24 +157,74 @@ def gather(
         CloseError: a night's files are not those its entry cites, or do not add up to it.
     """
     pool = workspace.settings.pool
-    nights = []
-    for sealed in books.entries():
-        entry = sealed.entry
-        if entry.scope == SCOPE and entry.period == period:
-            night = night_of_key(workspace, entry.key)
-            if night is not None:
-                nights.append(_read_night(night, entry, book, pool.id))
-    nights.sort(key=lambda accrual: accrual.night.name)
-    claims = _claims(nights)
+    booked, taken_back = _entries_of(books, period)
+    nights, reversals = (
+        sorted(
+            (
+                _read_night(night, entry, base, known)
+                for entry in entries
+                if (night := night_of_key(workspace, entry.key)) is not None
+            ),
+            key=lambda accrual: accrual.night.name,
+        )
+        for entries in (booked, taken_back)
+    )
+    signed = [(1, night) for night in nights] + [(-1, night) for night in reversals]
+    claims = _claims(signed)
+    accounts: Counter[str] = Counter()
+    for sign, night in signed:
+        for account, units in night.booked.items():
+            accounts[account] += sign * units
     return PeriodAccruals(
         period=period,
         pool_id=pool.id,
         currency=pool.currency,
-        pool_units=sum(accrual.pool_units for accrual in nights),
-        unexplained_units=sum(int(a.manifest["unexplained_units"]) for a in nights),
+        pool_units=sum(sign * night.pool_units for sign, night in signed),
+        unexplained_units=sum(sign * night.unexplained_units for sign, night in signed),
         claims=tuple(claims[key] for key in sorted(claims)),
         nights=tuple(nights),
+        reversed_nights=tuple(reversals),
+        booked=dict(accounts),
     )
+
+
+def _entries_of(books: LedgerStore, period: str) -> tuple[list[JournalEntry], list[JournalEntry]]:
+    """Give the nights booked in a period, and the earlier nights taken back in it.
+
+    A night that was booked and taken back in the same period is in neither.
+    """
+    booked: dict[str, JournalEntry] = {}
+    taken_back: dict[str, JournalEntry] = {}
+    every: dict[str, JournalEntry] = {}
+    for sealed in books.entries():
+        entry = sealed.entry
+        if entry.scope == SCOPE and entry.kind != "reversal":
+            every[entry.entry_id] = entry
+            if entry.period == period:
+                booked[entry.entry_id] = entry
+        if entry.kind != "reversal" or entry.period != period or entry.reverses not in every:
+            continue
+        if entry.reverses in booked:
+            del booked[entry.reverses]
+        else:
+            taken_back[entry.reverses] = every[entry.reverses]
+    return list(booked.values()), list(taken_back.values())
+
+
+def claims_on(accruals: PeriodAccruals, known: Knowledge, pool_id: str) -> tuple[Claim, ...]:
+    """Give the claims on another pool: the same accruals, licensed by terms on that pool.
+
+    Args:
+        accruals: what the nights accrued.
+        known: the agreements and owners to go by.
+        pool_id: the other pool.
+    """
+    claims = _claims(
+        (sign, replace(night, parts=tuple(night_parts(night.night, pool_id, known))))
+        for sign, nights in ((1, accruals.nights), (-1, accruals.reversed_nights))
+        for night in nights
+    )
+    return tuple(claims[key] for key in sorted(claims))
 
 
 def night_of_key(workspace: Workspace, key: str) -> Night | None:
@@ -156,7 +236,9 @@ def night_of_key(workspace: Workspace, key: str) -> Night | None:
     return Night(workspace, Date.fromisoformat(date), (), late)
 
 
-def _read_night(night: Night, entry: Any, book: AgreementBook, pool_id: str) -> NightAccrual:
+def _read_night(
+    night: Night, entry: JournalEntry, base: KnowledgeBase, known: Knowledge
+) -> NightAccrual:
     cited, path = entry.evidence.get("estimates"), night.manifest("estimates")
     found = sha256_file(path) if path.exists() else "no such file"
     if found != cited:
@@ -173,8 +255,12 @@ def _read_night(night: Night, entry: Any, book: AgreementBook, pool_id: str) -> 
                 f"{table} is missing or altered (its manifest says {digest}); nothing was closed. "
                 f"Restore it, or run `byline nightly --date {night.date}` to make it again"
             )
-    parts = night_parts(night, pool_id, book)
-    _check_postings(entry, parts, int(manifest["unexplained_units"]))
+    pool_id = night.workspace.settings.pool.id
+    then = base.cited(entry.evidence)
+    parts = night_parts(night, pool_id, then)
+    booked = _check_postings(entry, parts, int(manifest["unexplained_units"]))
+    if then.digests != known.digests:
+        parts = night_parts(night, pool_id, known)
     return NightAccrual(
         night,
         entry.entry_id,
@@ -183,11 +269,14 @@ def _read_night(night: Night, entry: Any, book: AgreementBook, pool_id: str) -> 
         pl.read_parquet(night.works),
         pl.read_parquet(night.creators),
         tuple(parts),
+        booked,
     )
 
 
-def _check_postings(entry: Any, parts: list[Part], unexplained_units: int) -> None:
-    """Compare parts worked out again with what was booked."""
+def _check_postings(
+    entry: JournalEntry, parts: Iterable[Part], unexplained_units: int
+) -> dict[str, int]:
+    """Compare parts worked out again with what was booked, and give what was."""
     again: dict[str, int] = defaultdict(int)
     again[chart.UNEXPLAINED] = unexplained_units
     for part in parts:
@@ -201,26 +290,30 @@ def _check_postings(entry: Any, parts: list[Part], unexplained_units: int) -> No
         if again[account] != booked[account]:
             raise CloseError(
                 f"entry {entry.entry_id} of {entry.effective_on} booked {booked[account]} units "
-                f"to {account}; with the agreements and owners as they are now it would be "
-                f"{again[account]}. They were changed for a day that was settled; nothing was "
-                f"closed. Let the change begin after that day, or reverse the entry first"
+                f"to {account}; with the agreements and owners that it cites it is "
+                f"{again[account]}. The files are not those it was made from; nothing was "
+                f"closed. Restore them, or reverse the entry first"
             )
+    return dict(booked)
 
 
-def _claims(nights: list[NightAccrual]) -> dict[tuple[str, str], Claim]:
+def _claims(nights: Iterable[tuple[int, NightAccrual]]) -> dict[tuple[str, str], Claim]:
+    """Add up the parts by creator and standing, with their variances."""
     claims: dict[tuple[str, str], Claim] = {}
-    for accrual in nights:
+    for sign, accrual in nights:
         errors = dict(accrual.creators.select("creator_id", "stderr_ppt").iter_rows())
-        seen = set()
+        work_errors = dict(accrual.works.select("work_id", "stderr_ppt").iter_rows())
+        works: dict[tuple[str, str], set[str]] = defaultdict(set)
         for part in accrual.parts:
             key = (part.creator_id, part.standing.value)
-            claim = claims.setdefault(key, Claim(part.creator_id, part.standing))
-            claim.units += part.units
-            claim.by_work[part.work_id] += part.units
-            if part.agreement is not None:
-                claim.by_agreement[part.agreement.agreement_id] += part.units
-            seen.add(key)
-        for key in seen:
-            stderr_units = -(-int(errors[key[0]]) * accrual.pool_units // PPT)
+            claims.setdefault(key, Claim(part.creator_id, part.standing)).add(part, sign)
+            works[key].add(part.work_id)
+        for key, mine in works.items():
+            # An owner found since the night has no interval of his own: the errors of his works
+            # add up to no less than it.
+            error = errors.get(key[0])
+            if error is None:
+                error = sum(int(work_errors[work]) for work in mine)
+            stderr_units = -(-int(error) * accrual.pool_units // PPT)
             claims[key].variance += stderr_units**2
     return claims

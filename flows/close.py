@@ -4,13 +4,13 @@
 2. Who prepares the close does not approve it.
 3. All entries of a close are posted in one transaction and named by period, kind and agreement,
    so a close that died is finished by the same command and posts nothing twice.
-4. What an agreement carries into the next period is written to `closes/PERIOD.json` with the
-   digests of everything the division rests on; the entries cite that file's inputs.
+4. What an agreement carries into the next period is written to `closes/PERIOD.json`; the digests
+   of everything the division rests on to `closes/PERIOD.inputs.json`, which the entries cite.
+5. What is learned about closed periods is an adjustment in this one: see `flows.restate`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date as Date  # noqa: N812 - the name is a field elsewhere
@@ -22,19 +22,22 @@ from contracts.agreement import Agreement, AgreementBook
 from contracts.balances import Balances, ReserveTranche
 from contracts.money import format_units
 from contracts.period import Period
-from contracts.work import load_catalogue
-from flows.accruals import PeriodAccruals, gather
-from flows.artefacts import canonical_json, read_manifest, sha256_bytes, sha256_file, write_bytes
+from contracts.store import ContractStore
+from flows.artefacts import canonical_json, read_manifest, write_bytes
 from flows.books import find_entry, open_books, read_agreements
-from flows.close_plan import ClosePlan, agreements_of, plan_close
+from flows.close_entries import Paper
+from flows.close_plan import ClosePlan, agreements_of
+from flows.close_work import PeriodWork, inputs_file
 from flows.errors import CloseError
 from flows.ingest_schema import OUTPUTS_FORMAT
+from flows.knowledge import KnowledgeBase
 from flows.locks import hold
 from flows.night import Night
+from flows.period_files import period_files, read_rates
 from flows.progress import Reporter
 from flows.seal import seal_books
 from flows.settle import SCOPE as NIGHTLY
-from flows.settle import agreements_digest, entry_key
+from flows.settle import entry_key
 from flows.workspace import Workspace
 from ledger import chart
 from ledger.checkpoint import Checkpoint
@@ -42,8 +45,9 @@ from ledger.entry import JournalEntry, Posting
 from ledger.period_close import PeriodStatus
 from ledger.store import LedgerStore
 
+__all__ = ["CLOSE_FORMAT", "close_period", "closing_file", "inputs_file", "make_plan"]
+
 CLOSE_FORMAT = "byline-close/1"
-INPUTS_FORMAT = "byline-close-inputs/1"
 ADVANCE_SCOPE = "advance"
 
 
@@ -84,6 +88,7 @@ def close_period(
 
     Raises:
         CloseError: a night is not settled, or the numbers are not those that were booked.
+        MissingRateError: payment is in another currency and rates.json has no rate.
         LedgerError: the period is not open, or the approver is the preparer.
     """
     reporter = reporter or Reporter(enabled=False)
@@ -94,12 +99,15 @@ def close_period(
             if was_open:
                 check_nights(workspace, books, period)
                 books.post_many(list(advance_entries(workspace, book, period)))
-            plan = make_plan(workspace, books, book, period, prepared_by=prepared_by)
+            plan = make_plan(
+                workspace, books, book, period, prepared_by=prepared_by, approved_by=approved_by
+            )
             units = sum(plan.apportionment.payable.values())
             step.result(_said(plan, units))
         with reporter.step("close") as step:
             if was_open:
                 write_closing(workspace, plan, book, (prepared_by, approved_by))
+                save_rates(workspace, books, period)
                 posted = books.post_many(list(plan.entries))
                 books.close_period(period, prepared_by=prepared_by, approved_by=approved_by)
                 step.result(f"{len(posted)} entries; approved by {approved_by}")
@@ -118,24 +126,31 @@ def make_plan(
     period: str,
     *,
     prepared_by: str,
+    approved_by: str | None = None,
 ) -> ClosePlan:
-    """Work out a period's close from its files; the same before and after it is booked."""
-    accruals = gather(workspace, books, book, period)
-    catalogue = load_catalogue(workspace.catalogue)
-    documents: Counter[str] = Counter()
-    count = Counter(catalogue.work_of.values())
-    for work_id, work in catalogue.works.items():
-        for party_id in work.shares_on(Period(period).end):
-            documents[party_id] += count[work_id]
-    inputs = write_inputs(workspace, accruals, book)
-    return plan_close(
-        accruals,
-        book,
-        opening_balances(workspace, book, period),
-        works_of=documents,
-        evidence={"close-inputs": inputs},
-        prepared_by=prepared_by,
-    )
+    """Work out a period's close from its files; the same before and after it is booked.
+
+    A closed period is worked out with the agreements, owners and files that its close cites.
+
+    Args:
+        workspace: whose files.
+        books: the open ledger.
+        book: the agreements as they are now.
+        period: YYYY-MM.
+        prepared_by: who prepares the close.
+        approved_by: who approves it; who approved it, when the period is closed.
+
+    Returns:
+        The plan.
+    """
+    work = PeriodWork(workspace, books, KnowledgeBase(workspace, book), period)
+    if work.is_closed:
+        closing = read_manifest(closing_file(workspace, period), CLOSE_FORMAT)
+        approved_by = closing["approved_by"]
+    inputs = work.write_inputs()
+    paper = Paper(prepared_by, approved_by, {"close-inputs": inputs})
+    opening = opening_balances(workspace, work.known.book, period)
+    return work.plan(opening, paper)
 
 
 def check_nights(workspace: Workspace, books: LedgerStore, period: str) -> None:
@@ -214,34 +229,6 @@ def opening_balances(workspace: Workspace, book: AgreementBook, period: str) -> 
     return opening
 
 
-def write_inputs(workspace: Workspace, accruals: PeriodAccruals, book: AgreementBook) -> str:
-    """Write down what a division rests on.
-
-    Returns:
-        The digest of the file, cited by the entries of the close.
-    """
-    content = {
-        "format": INPUTS_FORMAT,
-        "period": accruals.period,
-        "agreements": agreements_digest(workspace, book),
-        "catalogue": sha256_file(workspace.catalogue),
-        "nights": {
-            accrual.night.name: sha256_file(accrual.night.manifest("estimates"))
-            for accrual in accruals.nights
-        },
-    }
-    data = canonical_json(content)
-    path = inputs_file(workspace, accruals.period)
-    if not path.exists() or path.read_bytes() != data:
-        write_bytes(path, data)
-    return sha256_bytes(data)
-
-
-def inputs_file(workspace: Workspace, period: str) -> Path:
-    """Name the file of what a division rests on."""
-    return workspace.root / "closes" / f"{period}.inputs.json"
-
-
 def write_closing(
     workspace: Workspace, plan: ClosePlan, book: AgreementBook, people: tuple[str, str]
 ) -> None:
@@ -260,8 +247,32 @@ def write_closing(
             }
             for result in plan.earnings
         },
+        "adjustments": [
+            {
+                "agreement": agreement_id,
+                "type": item.adjustment_type.value,
+                "units": item.amount_units,
+                "activity_period": item.activity_period.text,
+                "reason": item.reason,
+            }
+            for agreement_id, mine in sorted(plan.restatement.adjustments.items())
+            for item in mine
+        ],
     }
     write_bytes(closing_file(workspace, period), canonical_json(content))
+
+
+def save_rates(workspace: Workspace, books: LedgerStore, period: str) -> int:
+    """Keep the exchange rates the close read, with their sources, in the database.
+
+    Returns:
+        How many were new.
+
+    Raises:
+        StoreConflictError: a published rate was changed; nothing was booked.
+    """
+    rates = read_rates(period_files(workspace, period)["rates"])
+    return ContractStore(books.engine).save_rates(rates)
 
 
 def closing_file(workspace: Workspace, period: str) -> Path:

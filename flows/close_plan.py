@@ -1,47 +1,30 @@
-"""The close of a period as values: accruals divided, earnings calculated, entries written.
+"""The close of a period as values: pools divided, earnings calculated, entries written.
 
 Nothing here reads a clock, a file or a database, so a statement made a year later works out the
 same numbers from the same accruals and opening balances.
-
-    apportionment   Dr Accrued and suspense, as they stand
-                    Cr RoyaltiesPayable and suspense, as the rule divides the pool
-    earning         what rates, deductions, caps and floors change, against the expense
-    reserve         Dr/Cr RoyaltiesPayable against Reserve
-    guarantee       Dr Expenses, Cr RoyaltiesPayable
-    recoupment      Dr RoyaltiesPayable, Cr RoyaltyAdvances
-    tax             VAT added, withholding kept back
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from contracts.accrual import Accrual, Standing
 from contracts.agreement import Agreement, AgreementBook
-from contracts.apportionment import NOISE_Z, RULES, Apportionment
+from contracts.apportionment import Apportionment
 from contracts.balances import Balances
 from contracts.earnings import EarningInputs, Earnings, compute_group
+from contracts.fx import FxTable
 from contracts.period import Period
-from contracts.split import split_by_weights
-from contracts.term_royalty import PoolAmount
-from contracts.terms import POOL_BASES, Basis
-from flows.accruals import Claim, PeriodAccruals
+from contracts.terms import POOL_BASES
+from flows.accruals import PeriodAccruals
+from flows.close_entries import SCOPE, Paper, close_entries
+from flows.division import DEFAULT_METHOD, Division, PoolDivision, claim_id, pool_amounts
 from flows.errors import CloseError
-from ledger import chart
-from ledger.entry import JournalEntry, Posting
+from flows.restate import Restatement
+from flows.usage_counts import UsageOfAgreement
+from ledger.entry import JournalEntry
 
-SCOPE = "close"
-DEFAULT_METHOD = "signed_linear/1"
-DESTINATION_ACCOUNTS = {
-    "unlicensed": chart.UNLICENSED,
-    "unmatched": chart.UNMATCHED,
-    "below_noise": chart.BELOW_NOISE,
-    "unexplained": chart.UNEXPLAINED,
-    "rounding": chart.ROUNDING,
-}
+__all__ = ["DEFAULT_METHOD", "SCOPE", "ClosePlan", "agreements_of", "claim_id", "plan_close"]
 
 
 @dataclass(frozen=True)
@@ -50,266 +33,104 @@ class ClosePlan:
 
     Args:
         accruals: what came in.
-        apportionment: the pool, divided; parties are named by `claim_id`.
+        apportionment: the main pool, divided; parties are named by `claim_id`.
         earnings: one calculation an agreement, in the order of their ids.
         entries: what is booked, in order.
+        pools: every pool by agreement and work, the main one first.
+        restatement: what earlier periods come to now, and the adjustments for it.
     """
 
     accruals: PeriodAccruals
     apportionment: Apportionment
     earnings: tuple[Earnings, ...]
     entries: tuple[JournalEntry, ...]
-
-
-def claim_id(claim: Claim) -> str:
-    """Name a claim in the apportionment: the creator, or standing and creator."""
-    if claim.standing is Standing.LICENSED:
-        return claim.creator_id
-    return f"{claim.standing.value}/{claim.creator_id}"
+    pools: tuple[PoolDivision, ...] = ()
+    restatement: Restatement = field(default_factory=Restatement)
 
 
 def plan_close(
-    accruals: PeriodAccruals,
-    book: AgreementBook,
+    division: Division,
+    agreements: Sequence[Agreement],
     opening: Mapping[str, Balances],
     *,
-    works_of: Mapping[str, int],
-    evidence: Mapping[str, str],
-    prepared_by: str,
+    usage: Mapping[str, UsageOfAgreement],
+    restatement: Restatement,
+    fx: FxTable,
+    paper: Paper,
 ) -> ClosePlan:
-    """Divide a period's pool and calculate every agreement.
+    """Calculate every agreement of a divided period and write the entries.
 
     Args:
-        accruals: what the period's nights accrued.
-        book: the agreements.
+        division: the period's pools, divided.
+        agreements: the agreements to settle, from `agreements_of`.
         opening: balances by agreement id at the start, advances of the period included.
-        works_of: works and documents by creator, for fallback methods.
-        evidence: digests of the files behind the accruals.
-        prepared_by: who prepares the close.
+        usage: usage by agreement id, for fees per output and per token.
+        restatement: adjustments for earlier periods.
+        fx: exchange rates, for payment in another currency.
+        paper: who prepares and approves, and the digests that entries cite.
 
     Returns:
         The division, the earnings, and the entries to book.
 
     Raises:
-        CloseError: an agreement pays by a basis or rule that this close does not calculate.
+        CloseError: an agreement takes part in a pool of another currency.
+        MissingRateError: payment is in another currency and there is no rate.
     """
-    period = Period(accruals.period)
-    agreements = agreements_of(book, period)
-    method = _method(agreements, accruals.pool_id)
-    apportionment = RULES[method].apportion(
-        accruals.pool_units,
-        [_accrual(claim, agreements, works_of) for claim in accruals.claims],
-        unexplained_units=accruals.unexplained_units,
-    )
-    amounts = _by_agreement(accruals, apportionment)
+    period = Period(division.accruals.period)
+    _check_currencies(agreements, division)
     earnings = compute_group(
         [
             (
                 agreement,
                 EarningInputs(
-                    pools=_pools(agreement, accruals, amounts),
-                    opening=opening.get(agreement.agreement_id, Balances()),
+                    pools=pool_amounts(agreement, division.pools),
+                    usages=usage.get(agreement.agreement_id, UsageOfAgreement()).usages,
+                    shares=usage.get(agreement.agreement_id, UsageOfAgreement()).shares,
+                    opening=_opening(agreement, opening, restatement),
+                    adjustments=restatement.adjustments.get(agreement.agreement_id, ()),
+                    fx=fx,
                 ),
             )
             for agreement in agreements
         ],
         period,
     )
-    entries = [
-        entry
-        for entry in (
-            _apportionment_entry(accruals, apportionment, earnings, amounts, evidence, prepared_by),
-            *_earning_entries(accruals, earnings, amounts, prepared_by),
-        )
-        if entry is not None
-    ]
-    return ClosePlan(accruals, apportionment, tuple(earnings), tuple(entries))
+    entries = close_entries(division, earnings, restatement, paper)
+    return ClosePlan(
+        division.accruals,
+        division.apportionment,
+        tuple(earnings),
+        tuple(entries),
+        division.pools,
+        restatement,
+    )
 
 
 def agreements_of(book: AgreementBook, period: Period) -> list[Agreement]:
-    """Give the version of every agreement that holds last in a period, in the order of ids.
+    """Give the version of every agreement that a period is settled under, in the order of ids.
 
-    Raises:
-        CloseError: a term pays per output or per token, which is not settled yet.
+    An agreement that has ended earns nothing, but its reserves are still released and what it
+    carries is still paid, so it stays.
     """
-    latest: dict[str, Agreement] = {}
-    for party in book.licensors:
-        for agreement in book.for_period(party, period):
-            known = latest.get(agreement.agreement_id)
-            if known is None or known.version < agreement.version:
-                latest[agreement.agreement_id] = agreement
-    for agreement in latest.values():
+    return list(book.to_settle(period))
+
+
+def _opening(
+    agreement: Agreement, opening: Mapping[str, Balances], restatement: Restatement
+) -> Balances:
+    """Give an agreement's opening balances, its tier counters as restated."""
+    balances = opening.get(agreement.agreement_id, Balances())
+    return restatement.with_counters(agreement.agreement_id, balances)
+
+
+def _check_currencies(agreements: Sequence[Agreement], division: Division) -> None:
+    """Refuse a share of a pool in another currency than the pool's."""
+    currency = division.accruals.currency
+    for agreement in agreements:
         for term in agreement.terms:
-            if term.basis not in POOL_BASES and term.basis is not Basis.FLAT:
+            if term.basis in POOL_BASES and agreement.currency != currency:
                 raise CloseError(
-                    f"{agreement.name}, term {term.term_id} pays {term.basis.value}; this close "
-                    f"divides pools and flat fees only, so the term would earn nothing silently. "
-                    f"Nothing was closed; end that agreement or settle it by hand first"
+                    f"{agreement.name} is in {agreement.currency} and its term {term.term_id} "
+                    f"takes part in a pool in {currency}; nothing was closed. Write the agreement "
+                    f"in {currency} and name the currency of payment under payment:"
                 )
-    return [latest[key] for key in sorted(latest)]
-
-
-def _method(agreements: Sequence[Agreement], pool_id: str) -> str:
-    methods = {
-        term.method: agreement.name
-        for agreement in agreements
-        for term in agreement.terms_on_pool(pool_id)
-    }
-    if len(methods) > 1:
-        named = "; ".join(f"{name} says {method}" for method, name in sorted(methods.items()))
-        raise CloseError(
-            f"pool {pool_id} cannot be divided by two rules at once: {named}. Nothing was closed; "
-            f"agree on one rule for the pool"
-        )
-    return next(iter(methods), DEFAULT_METHOD)
-
-
-def _accrual(claim: Claim, agreements: Sequence[Agreement], works_of: Mapping[str, int]) -> Accrual:
-    own = [a for a in agreements if a.agreement_id in claim.by_agreement]
-    clause = next((a.reliability for a in own if a.reliability is not None), None)
-    return Accrual(
-        claim_id(claim),
-        claim.units,
-        claim.stderr_units,
-        claim.standing,
-        works=len(claim.by_work),
-        usage=works_of.get(claim.creator_id, 0),
-        fixed=max((a.fixed_weight for a in own), default=0),
-        reliability=clause,
-        noise_z=_noise_z(own),
-    )
-
-
-def _noise_z(agreements: Sequence[Agreement]) -> Fraction | None:
-    """Give a creator's noise floor; among several agreements the widest holds."""
-    if not agreements:
-        return NOISE_Z
-    return max((a.noise_z for a in agreements if a.noise_z is not None), default=None)
-
-
-def _by_agreement(accruals: PeriodAccruals, divided: Apportionment) -> dict[str, int]:
-    """Give what each agreement was apportioned; several of one creator share by accrual."""
-    amounts: dict[str, int] = defaultdict(int)
-    for claim in accruals.claims:
-        payable = divided.payable.get(claim_id(claim), 0)
-        if claim.standing is not Standing.LICENSED or not payable:
-            continue
-        names = sorted(claim.by_agreement)
-        weights = [max(claim.by_agreement[name], 0) for name in names]
-        if not any(weights):
-            weights = [1] * len(names)
-        for name, units in zip(names, split_by_weights(payable, weights), strict=True):
-            amounts[name] += units
-    return dict(amounts)
-
-
-def _pools(
-    agreement: Agreement, accruals: PeriodAccruals, amounts: Mapping[str, int]
-) -> tuple[PoolAmount, ...]:
-    if not agreement.terms_on_pool(accruals.pool_id):
-        return ()
-    units = amounts.get(agreement.agreement_id, 0)
-    working = f"part of pool {accruals.pool_id} of {accruals.pool_units} units"
-    return (PoolAmount(accruals.pool_id, accruals.pool_units, units, working),)
-
-
-def _apportionment_entry(
-    accruals: PeriodAccruals,
-    divided: Apportionment,
-    earnings: Sequence[Earnings],
-    amounts: Mapping[str, int],
-    evidence: Mapping[str, str],
-    prepared_by: str,
-) -> JournalEntry | None:
-    """Write the entry that turns accruals into payables and suspense."""
-    change: dict[str, int] = defaultdict(int)
-    standing = {
-        Standing.UNLICENSED: chart.UNLICENSED,
-        Standing.UNMATCHED: chart.UNMATCHED,
-    }
-    for claim in accruals.claims:
-        account = standing.get(claim.standing) or chart.accrued(claim.creator_id)
-        change[account] += claim.units
-    change[chart.UNEXPLAINED] += accruals.unexplained_units
-    for name, units in divided.destinations.items():
-        change[DESTINATION_ACCOUNTS[name]] -= units
-    for result in earnings:
-        units = amounts.get(result.agreement_id, 0)
-        change[chart.royalties_payable(result.payee_id)] -= units
-    return _entry(
-        accruals,
-        "apportionment",
-        accruals.pool_id,
-        f"Pool {accruals.pool_id} of {accruals.period} divided by {divided.rule}",
-        change,
-        prepared_by,
-        evidence,
-    )
-
-
-def _earning_entries(
-    accruals: PeriodAccruals,
-    earnings: Sequence[Earnings],
-    amounts: Mapping[str, int],
-    prepared_by: str,
-) -> Iterator[JournalEntry | None]:
-    """Write what each agreement's own terms change, one entry a kind."""
-    for result in earnings:
-        payable = chart.royalties_payable(result.payee_id)
-        held = chart.reserve(result.payee_id)
-        base_units = amounts.get(result.agreement_id, 0)
-        recouped = result.recouped_units + sum(result.collateral_units.values())
-        reserved = result.reserve_taken_units - result.reserve_released_units
-        moves = {
-            "earning": (result.royalty_units - base_units, chart.ROYALTY_EXPENSE, "Terms of"),
-            "reserve": (-reserved, held, "Reserve of"),
-            "guarantee": (result.guarantee_units, chart.ROYALTY_EXPENSE, "Guarantee of"),
-            "recoupment": (-recouped, chart.royalty_advances(result.payee_id), "Recouped by"),
-        }
-        for kind, (units, other, what) in moves.items():
-            yield _entry(
-                accruals,
-                kind,
-                result.agreement_id,
-                f"{what} agreement {result.agreement_id} v{result.version}",
-                {payable: -units, other: units},
-                prepared_by,
-                {},
-            )
-        change = {
-            payable: result.withheld_units - result.indirect_tax_units,
-            chart.WITHHOLDING_PAYABLE: -result.withheld_units,
-            chart.INDIRECT_TAX_RECOVERABLE: result.indirect_tax_units,
-        }
-        what = f"Taxes of agreement {result.agreement_id} v{result.version}"
-        yield _entry(accruals, "tax", result.agreement_id, what, change, prepared_by, {})
-
-
-def _entry(
-    accruals: PeriodAccruals,
-    kind: str,
-    name: str,
-    description: str,
-    change: Mapping[str, int],
-    prepared_by: str,
-    evidence: Mapping[str, str],
-) -> JournalEntry | None:
-    """Write an entry from what each account changes by (debit positive), or None for nothing."""
-    postings = [
-        Posting(account, accruals.currency, units)
-        for account, units in sorted(change.items())
-        if units
-    ]
-    if not postings:
-        return None
-    return JournalEntry(
-        scope=SCOPE,
-        key=f"{accruals.period}/{kind}/{name}",
-        kind=kind,
-        period=accruals.period,
-        effective_on=Period(accruals.period).end.isoformat(),
-        description=description,
-        postings=postings,
-        prepared_by=prepared_by,
-        evidence=evidence,
-    )

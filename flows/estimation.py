@@ -43,9 +43,9 @@ from typing import Any
 import polars as pl
 
 import contracts.catalogue
+from contracts.dispute import UNMATCHED_OWNER, holdings
 from flows.artefacts import (
     canonical_json,
-    cited_sha256,
     read_manifest,
     recorded_sha256,
     sha256_bytes,
@@ -62,7 +62,6 @@ from flows.sampling import SAMPLE_FORMAT
 
 ESTIMATES_FORMAT = "byline-estimates/1"
 INFLUENCE_FORMAT = "byline-influence/1"
-UNMATCHED = "unmatched"
 
 Splits = Mapping[str, Sequence[tuple[str, Fraction]]]
 
@@ -111,7 +110,8 @@ class Ownership:
 
     Args:
         splits: for each work its creators and their shares, each in (0, 1], adding up to at
-            most 1. What is missing to 1 belongs to "unmatched".
+            most 1. What is missing to 1 belongs to "unmatched"; what is claimed twice is
+            listed under "disputed".
         sizes: size of each work and decoy (documents or tokens, one unit for all), for the
             generic part; a decoy that is not listed counts as one document.
     """
@@ -139,9 +139,16 @@ def ownership_on(
         sizes: tokens of each work and decoy; the catalogue's count of documents when None.
 
     Returns:
-        The owners of every work, and the works' sizes.
+        The owners of every work, what is contested of it, and the works' sizes.
     """
-    splits = {name: tuple(work.shares_on(date).items()) for name, work in catalogue.works.items()}
+    splits = {
+        name: tuple(
+            pair
+            for pair in holdings(work.shares_on(date)).as_owners()
+            if pair[0] != UNMATCHED_OWNER
+        )
+        for name, work in catalogue.works.items()
+    }
     return Ownership(splits, sizes or Counter(catalogue.work_of.values()))
 
 
@@ -210,7 +217,7 @@ def estimate(
     inputs = {
         "influence": sha256_file(influence),
         "gains": sha256_file(gains),
-        "sample": cited_sha256(sample_manifest, sample.name),
+        "sample": recorded_sha256(sample_manifest, sample.name),
         "ownership": ownership.digest(),
     }
     return _write(out_dir, name, (works, creators), inputs, body)
@@ -293,7 +300,7 @@ def _full_splits(
         if missing < 0 or any(share < 0 for _, share in parts):
             raise EstimationError(
                 f"work {work}: the splits add up to {1 - missing}, more than 1; "
-                f"an overclaim is a dispute and must be settled in the catalogue first"
+                f"what is claimed twice is listed once, under 'disputed' (see contracts.dispute)"
             )
-        full[work] = parts + ([(UNMATCHED, missing)] if missing else [])
+        full[work] = parts + ([(UNMATCHED_OWNER, missing)] if missing else [])
     return full

@@ -14,9 +14,10 @@ from fractions import Fraction
 from contracts.accrual import Standing
 from contracts.agreement import Agreement, AgreementBook
 from contracts.catalogue import Catalogue
+from contracts.dispute import DISPUTED_OWNER, UNMATCHED_OWNER, holdings
 from contracts.split import split_signed
 
-UNMATCHED = "unmatched"
+NOBODY = {UNMATCHED_OWNER: Standing.UNMATCHED, DISPUTED_OWNER: Standing.DISPUTED}
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ class Part:
 
     Args:
         work_id: the work.
-        creator_id: the owner, or `unmatched`.
+        creator_id: the owner, `unmatched`, or `disputed`.
         share: his split of the work.
         units: his part of the work's signed accrual.
-        standing: under contract, not under contract, or owner unknown.
+        standing: under contract, not under contract, owner unknown, or claimed twice.
         agreement: the version that covers the part, for licensed parts.
     """
 
@@ -41,9 +42,12 @@ class Part:
 
 
 def splits_on(catalogue: Catalogue, date: Date) -> dict[str, list[tuple[str, Fraction]]]:
-    """Give every work's owners and shares on a day, in the order of the owners' ids."""
+    """Give every work's owners and shares on a day, adding up to 1.
+
+    Owners come in the order of their ids, then what is disputed, then what nobody claims.
+    """
     return {
-        work_id: list(work.shares_on(date).items())
+        work_id: holdings(work.shares_on(date)).as_owners()
         for work_id, work in sorted(catalogue.works.items())
     }
 
@@ -73,14 +77,34 @@ def parts_of(
         owners = [pair for pair in splits.get(work_id, ()) if pair[1]]
         missing = 1 - sum((share for _, share in owners), Fraction())
         if missing:
-            owners.append((UNMATCHED, missing))
+            owners.append((UNMATCHED_OWNER, missing))
         parts = split_signed(units, [share for _, share in owners])
         for (creator, share), part in zip(owners, parts, strict=True):
-            agreement = book.covering(creator, work_id, date) if creator != UNMATCHED else None
-            if agreement is not None and not agreement.terms_on_pool(pool_id):
-                agreement = None
+            agreement = None
+            if creator not in NOBODY:
+                agreement = covering_pool(book, creator, work_id, pool_id, date)
             standing = Standing.LICENSED if agreement else Standing.UNLICENSED
-            if creator == UNMATCHED:
-                standing = Standing.UNMATCHED
+            standing = NOBODY.get(creator, standing)
             found.append(Part(work_id, creator, share, part, standing, agreement))
     return found
+
+
+def covering_pool(
+    book: AgreementBook, creator: str, work_id: str, pool_id: str, date: Date
+) -> Agreement | None:
+    """Give the agreement under which a creator's share of a work takes part in a pool on a day.
+
+    Args:
+        book: the agreements.
+        creator: the owner.
+        work_id: the work.
+        pool_id: the pool.
+        date: the day of use.
+
+    Returns:
+        The version in force, or None where none covers the work with a term on the pool.
+    """
+    agreement = book.covering(creator, work_id, date)
+    if agreement is None or agreement.pool_term_for(pool_id, work_id) is None:
+        return None
+    return agreement

@@ -4,6 +4,7 @@
         Cr Liabilities:Accrued:<creator>    each licensed creator's accrual, signed
         Cr Liabilities:Suspense:Unlicensed  accruals of works without an agreement
         Cr Liabilities:Suspense:Unmatched   accruals of works whose owner is not known
+        Cr Liabilities:Suspense:Disputed    what more than one party claims
         Cr Liabilities:Suspense:Unexplained what training does not explain
 
 1. The entry is named by (nightly, date/pool), so a night posts once however often it runs; with
@@ -11,48 +12,42 @@
 2. A negative accrual is a debit: it is kept until the period closes, and floored there.
 3. A late batch, and a night whose period is closed already, is an adjustment in the open period;
    somebody else than the preparer must have approved it.
-4. The entry cites the digest of every manifest it rests on.
+4. The entry cites the digest of every manifest it rests on, and of the agreements and the
+   catalogue as they were known; both are kept under their digests.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import polars as pl
 
 from contracts.accrual import Standing
-from contracts.agreement import AgreementBook
 from contracts.money import format_units
 from contracts.period import Period
-from contracts.work import load_catalogue
-from flows.artefacts import (
-    canonical_json,
-    read_manifest,
-    sha256_bytes,
-    sha256_file,
-    write_bytes,
-)
-from flows.books import find_entry, open_books, read_agreements
+from flows.artefacts import read_manifest, sha256_file
+from flows.books import find_entry, open_books
 from flows.errors import NightError
 from flows.estimation import ESTIMATES_FORMAT
+from flows.knowledge import Knowledge, KnowledgeBase, agreements_digest, agreements_list
 from flows.night import Night, StepOutcome
 from flows.ownership import Part, parts_of, splits_on
 from flows.progress import Step
-from flows.workspace import Workspace
 from ledger import chart
 from ledger.entry import JournalEntry, Posting
 from ledger.period_close import PeriodStatus
 from ledger.store import LedgerStore
 
+__all__ = ["agreements_digest", "agreements_list"]
+
 SCOPE = "nightly"
 PREPARER = "system"
-AGREEMENTS_FORMAT = "byline-agreements-list/1"
 EVIDENCE_KINDS = ("outputs", "sample", "influence", "estimates")
 STANDING_ACCOUNTS = {
     Standing.UNLICENSED: chart.UNLICENSED,
     Standing.UNMATCHED: chart.UNMATCHED,
+    Standing.DISPUTED: chart.DISPUTED,
 }
 
 
@@ -71,8 +66,8 @@ def settle_step(night: Night, _step: Step) -> StepOutcome:
     """
     workspace = night.workspace
     manifest = read_manifest(night.manifest("estimates"), ESTIMATES_FORMAT)
-    book = read_agreements(workspace)
-    parts = night_parts(night, manifest["pool_id"], book)
+    known = KnowledgeBase(workspace).present
+    parts = night_parts(night, manifest["pool_id"], known)
     with open_books(workspace) as books:
         kept = _posted_already(night, books)
         if kept is not None:
@@ -85,7 +80,7 @@ def settle_step(night: Night, _step: Step) -> StepOutcome:
             unexplained_units=manifest["unexplained_units"],
             period=period,
             adjusts=adjusts,
-            evidence=_evidence(night, book),
+            evidence=_evidence(night, known),
         )
         if entry is None:
             return StepOutcome("the pool is empty, nothing to post", worked=False)
@@ -99,14 +94,19 @@ def settle_step(night: Night, _step: Step) -> StepOutcome:
     )
 
 
-def night_parts(night: Night, pool_id: str, book: AgreementBook) -> list[Part]:
-    """Divide a night's work accruals among owners, with the agreement of each part."""
-    catalogue = load_catalogue(night.workspace.catalogue)
+def night_parts(night: Night, pool_id: str, known: Knowledge) -> list[Part]:
+    """Divide a night's work accruals among owners, with the agreement of each part.
+
+    Args:
+        night: whose estimates.
+        pool_id: the pool.
+        known: the agreements and owners to go by.
+    """
     works = pl.read_parquet(night.works, columns=["work_id", "accrual_units"])
     return parts_of(
         works.iter_rows(),
-        splits=splits_on(catalogue, night.date),
-        book=book,
+        splits=splits_on(known.catalogue, night.date),
+        book=known.book,
         pool_id=pool_id,
         date=night.date,
     )
@@ -231,36 +231,10 @@ def _period_for(night: Night, books: LedgerStore) -> tuple[str, bool]:
     return period.text, True
 
 
-def _evidence(night: Night, book: AgreementBook) -> dict[str, str]:
+def _evidence(night: Night, known: Knowledge) -> dict[str, str]:
     """Give the digest of everything the entry rests on."""
     evidence = {kind: sha256_file(night.manifest(kind)) for kind in EVIDENCE_KINDS}
-    evidence["catalogue"] = sha256_file(night.workspace.catalogue)
-    evidence["agreements"] = agreements_digest(night.workspace, book)
-    return evidence
-
-
-def agreements_digest(workspace: Workspace, book: AgreementBook) -> str:
-    """Write down the digests of all agreement texts and give the digest of that list.
-
-    The list lies in `evidence/` under its own digest, so an old list is never lost when an
-    agreement is added.
-
-    Args:
-        workspace: where the list is written.
-        book: the agreements.
-    """
-    texts = [
-        {"agreement": a.agreement_id, "version": a.version, "sha256": a.payload_sha256}
-        for a in book.agreements
-    ]
-    data = canonical_json({"format": AGREEMENTS_FORMAT, "agreements": texts})
-    digest = sha256_bytes(data)
-    path = agreements_list(workspace, digest)
-    if not path.exists():
-        write_bytes(path, data)
-    return digest
-
-
-def agreements_list(workspace: Workspace, digest: str) -> Path:
-    """Name the file that lists the agreements' digests."""
-    return workspace.root / "evidence" / f"agreements-{digest[:16]}.json"
+    return evidence | {
+        "catalogue": known.catalogue_sha256,
+        "agreements": known.agreements_sha256,
+    }

@@ -1,0 +1,207 @@
+"""The journal entries of a close, from what was divided and calculated.
+
+apportionment   Dr Accrued and suspense, as they stand (for other pools: Dr the expense)
+                Cr RoyaltiesPayable and suspense, as the rule divides the pool
+adjustment      an earlier period, paid from suspense or against the expense; approved
+earning         what rates, deductions, caps and floors change, against the expense
+reserve         Dr/Cr RoyaltiesPayable against Reserve
+guarantee       Dr Expenses, Cr RoyaltiesPayable
+recoupment      Dr RoyaltiesPayable, Cr RoyaltyAdvances
+debit           what a correction took back beyond what there was, kept for later royalties
+tax             VAT added, withholding kept back
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from contracts.earnings import Earnings
+from contracts.period import Period
+from flows.division import Division, PoolDivision
+from flows.restate import Restatement
+from ledger import chart
+from ledger.entry import JournalEntry, Posting
+
+SCOPE = "close"
+DESTINATION_ACCOUNTS = {
+    "unlicensed": chart.UNLICENSED,
+    "unmatched": chart.UNMATCHED,
+    "disputed": chart.DISPUTED,
+    "below_noise": chart.BELOW_NOISE,
+    "unexplained": chart.UNEXPLAINED,
+    "rounding": chart.ROUNDING,
+}
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Who writes the entries of a close, and what they cite.
+
+    Args:
+        prepared_by: who prepares the close.
+        approved_by: who approves it; None where nothing is booked.
+        evidence: digests of the files behind the division.
+    """
+
+    prepared_by: str
+    approved_by: str | None = None
+    evidence: Mapping[str, str] = field(default_factory=dict)
+
+
+def close_entries(
+    division: Division, earnings: Sequence[Earnings], restatement: Restatement, paper: Paper
+) -> list[JournalEntry]:
+    """Write every entry of a close, in order; what changes nothing has no entry.
+
+    Args:
+        division: the pools, divided.
+        earnings: one calculation an agreement.
+        restatement: what earlier periods come to now.
+        paper: who writes them and what they cite.
+
+    Returns:
+        The entries.
+    """
+    book = _Book(division.accruals.period, division.accruals.currency, paper)
+    entries = [_apportionment(book, division, pool, earnings) for pool in division.pools]
+    entries += _adjustments(book, restatement, earnings)
+    base = {
+        result.agreement_id: sum(pool.units_of(result.agreement_id) for pool in division.pools)
+        for result in earnings
+    }
+    for result in earnings:
+        entries += _of_agreement(book, result, base[result.agreement_id])
+    return [entry for entry in entries if entry is not None]
+
+
+@dataclass(frozen=True)
+class _Book:
+    """What all entries of one close have in common."""
+
+    period: str
+    currency: str
+    paper: Paper
+
+    def entry(
+        self,
+        kind: str,
+        name: str,
+        description: str,
+        change: Mapping[str, int],
+        *,
+        currency: str = "",
+        is_approved: bool = False,
+        evidence: Mapping[str, str] | None = None,
+    ) -> JournalEntry | None:
+        """Write an entry from what each account changes by (debit positive), or None."""
+        postings = [
+            Posting(account, currency or self.currency, units)
+            for account, units in sorted(change.items())
+            if units
+        ]
+        if not postings:
+            return None
+        return JournalEntry(
+            scope=SCOPE,
+            key=f"{self.period}/{name}",
+            kind=kind,
+            period=self.period,
+            effective_on=Period(self.period).end.isoformat(),
+            description=description,
+            postings=postings,
+            prepared_by=self.paper.prepared_by,
+            approved_by=self.paper.approved_by if is_approved else None,
+            evidence=evidence or {},
+        )
+
+
+def _apportionment(
+    book: _Book, division: Division, pool: PoolDivision, earnings: Sequence[Earnings]
+) -> JournalEntry | None:
+    """Write the entry that turns accruals, or a fee, into payables and suspense."""
+    change: dict[str, int] = defaultdict(int)
+    if pool is division.main:
+        for account, units in division.accruals.booked.items():
+            change[account] += units
+    else:
+        change[chart.ROYALTY_EXPENSE] += pool.pool_units
+    for name, units in pool.destinations.items():
+        change[DESTINATION_ACCOUNTS[name]] -= units
+    for result in earnings:
+        change[chart.royalties_payable(result.payee_id)] -= pool.units_of(result.agreement_id)
+    return book.entry(
+        "apportionment",
+        f"apportionment/{pool.pool_id}",
+        f"Pool {pool.pool_id} of {book.period} divided by {pool.rule}",
+        change,
+        evidence=book.paper.evidence,
+    )
+
+
+def _adjustments(
+    book: _Book, restatement: Restatement, earnings: Sequence[Earnings]
+) -> Iterator[JournalEntry | None]:
+    """Write one entry for each earlier period that comes out differently now."""
+    payees = {result.agreement_id: result for result in earnings}
+    for period in restatement.periods:
+        change: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        for name, units in restatement.moved.get(period, {}).items():
+            change[book.currency][DESTINATION_ACCOUNTS[name]] -= units
+        for agreement_id, adjustments in restatement.adjustments.items():
+            result = payees[agreement_id]
+            units = sum(a.amount_units for a in adjustments if a.activity_period == period)
+            change[result.currency][chart.royalties_payable(result.payee_id)] -= units
+        for currency, accounts in sorted(change.items()):
+            accounts[chart.ROYALTY_EXPENSE] -= sum(accounts.values())
+            ending = "" if currency == book.currency else f"/{currency}"
+            yield book.entry(
+                "adjustment",
+                f"adjustment/{period.text}{ending}",
+                f"Restatement of {period.text}: {restatement.reason(period)}",
+                accounts,
+                currency=currency,
+                is_approved=True,
+                evidence=book.paper.evidence,
+            )
+
+
+def _of_agreement(book: _Book, result: Earnings, base_units: int) -> Iterator[JournalEntry | None]:
+    """Write what an agreement's own terms change, one entry a kind."""
+    payable = chart.royalties_payable(result.payee_id)
+    recouped = result.recouped_units + sum(result.collateral_units.values())
+    reserved = result.reserve_taken_units - result.reserve_released_units
+    owed = result.opening.debit_units - result.closing.debit_units
+    moves = {
+        "earning": (
+            "earning",
+            result.royalty_units - base_units,
+            chart.ROYALTY_EXPENSE,
+            "Terms of",
+        ),
+        "reserve": ("reserve", -reserved, chart.reserve(result.payee_id), "Reserve of"),
+        "guarantee": ("guarantee", result.guarantee_units, chart.ROYALTY_EXPENSE, "Guarantee of"),
+        "recoupment": (
+            "recoupment",
+            -recouped,
+            chart.royalty_advances(result.payee_id),
+            "Recouped by",
+        ),
+        "debit": ("recoupment", -owed, chart.debit_balance(result.payee_id), "Debit balance of"),
+    }
+    for name, (kind, units, other, what) in moves.items():
+        yield book.entry(
+            kind,
+            f"{name}/{result.agreement_id}",
+            f"{what} agreement {result.agreement_id} v{result.version}",
+            {payable: -units, other: units},
+            currency=result.currency,
+        )
+    change = {
+        payable: result.withheld_units - result.indirect_tax_units,
+        chart.WITHHOLDING_PAYABLE: -result.withheld_units,
+        chart.INDIRECT_TAX_RECOVERABLE: result.indirect_tax_units,
+    }
+    what = f"Taxes of agreement {result.agreement_id} v{result.version}"
+    yield book.entry("tax", f"tax/{result.agreement_id}", what, change, currency=result.currency)

@@ -1,0 +1,293 @@
+"""What closed periods come to with what is known now, as adjustments in the open period.
+
+A closed period is never changed. An agreement signed late, an owner found, a dispute decided or a
+sheet corrected changes what it *should* have paid; the difference to what the last close knew is
+one typed adjustment for each agreement and period.
+
+1. The pool is not divided again: the units that a work was given stay that work's units. Only
+   among whom they are divided follows the owners and agreements of now, so nobody else's amount
+   moves, and money comes from the suspense account or the owner it stood with.
+2. Each agreement is then calculated over all closed periods, once with what the last close knew
+   and once with what is known now, tier counters running through both. The difference of the
+   royalties is the adjustment; its pool part comes out of suspense, the rest is expense.
+3. What was known is cited by each close, so the differences of successive closes add up: nothing
+   is paid twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+from contracts.agreement import AgreementBook
+from contracts.balances import Adjustment, AdjustmentType, Balances
+from contracts.earnings import EarningInputs, compute_earnings
+from contracts.period import Period
+from contracts.split import split, split_by_weights
+from contracts.usage import Usage
+from flows.division import (
+    SUSPENDED,
+    Division,
+    PoolDivision,
+    equal_owners,
+    pool_amounts,
+)
+from flows.knowledge import Knowledge
+from flows.ownership import Part
+from flows.period_files import EQUAL_PER_WORK
+from flows.settle import night_parts
+from flows.usage_counts import UsageOfAgreement, count_usage, has_fee_per_use
+
+SHOWN_WORKS = 3
+_Weights = dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Restatement:
+    """What earlier periods come to now.
+
+    Args:
+        adjustments: by agreement id, one for each period that comes out differently.
+        moved: units that came to (or left, negative) each suspense destination, by period.
+        reasons: what changed, in one sentence, by period.
+        counters: tier counters after the last closed period, of agreements calculated again.
+    """
+
+    adjustments: Mapping[str, tuple[Adjustment, ...]] = field(default_factory=dict)
+    moved: Mapping[Period, Mapping[str, int]] = field(default_factory=dict)
+    reasons: Mapping[Period, str] = field(default_factory=dict)
+    counters: Mapping[str, Mapping[str, Fraction]] = field(default_factory=dict)
+
+    @property
+    def periods(self) -> list[Period]:
+        """The periods that come out differently, in order."""
+        told = {a.activity_period for mine in self.adjustments.values() for a in mine}
+        return sorted(
+            told | {period for period, units in self.moved.items() if any(units.values())}
+        )
+
+    def reason(self, period: Period) -> str:
+        """Say what changed for a period."""
+        return self.reasons.get(period, "agreements changed")
+
+    def with_counters(self, agreement_id: str, balances: Balances) -> Balances:
+        """Give opening balances with the tier counters as they would have run."""
+        counters = self.counters.get(agreement_id)
+        return balances if counters is None else replace(balances, counters=counters)
+
+
+@dataclass(frozen=True)
+class PastPeriod:
+    """A closed period: its division as it was closed, and the usage that was reported for it."""
+
+    division: Division
+    reported: tuple[Usage, ...] = ()
+
+    @property
+    def period(self) -> Period:
+        """The period."""
+        return Period(self.division.accruals.period)
+
+
+def restate(past: Sequence[PastPeriod], before: Knowledge, now: Knowledge) -> Restatement:
+    """Compare what closed periods came to at the last close with what they come to now.
+
+    Args:
+        past: every closed period, in order.
+        before: what the last close knew.
+        now: what is known now.
+
+    Returns:
+        The adjustments and where their money comes from.
+    """
+    pools_before = {p.period: restated_pools(p.division, before) for p in past}
+    pools_now = {p.period: restated_pools(p.division, now) for p in past}
+    affected = _affected(past, pools_before, pools_now, (before.book, now.book))
+    old, _ = _royalties(past, pools_before, before, affected)
+    new, counters = _royalties(past, pools_now, now, affected)
+    adjustments: dict[str, list[Adjustment]] = defaultdict(list)
+    for agreement_id, period in sorted(old.keys() | new.keys()):
+        units = new.get((agreement_id, period), 0) - old.get((agreement_id, period), 0)
+        if units:
+            kind, reason = _cause(agreement_id, pools_before[period], pools_now[period])
+            adjustments[agreement_id].append(Adjustment(kind, units, period, reason))
+    moved = {
+        period: {
+            name: units
+            for name in SUSPENDED
+            if (units := _suspended(pools_now[period], name) - _suspended(pools, name))
+        }
+        for period, pools in pools_before.items()
+    }
+    reasons = {
+        period: "; ".join(sorted({a.reason for a in _of_period(adjustments, period)}))[:1000]
+        or "money moved between suspense accounts"
+        for period in pools_now
+    }
+    return Restatement(
+        {name: tuple(mine) for name, mine in adjustments.items()}, moved, reasons, counters
+    )
+
+
+def restated_pools(division: Division, known: Knowledge) -> tuple[PoolDivision, ...]:
+    """Give a closed period's pools with each work's units divided among its owners as known.
+
+    Args:
+        division: as it was closed.
+        known: the agreements and owners to go by.
+    """
+    then = division.known
+    assert then is not None, division.accruals.period
+    if then.digests == known.digests:
+        return division.pools
+    return tuple(_restated_pool(division, pool, then, known) for pool in division.pools)
+
+
+def _restated_pool(
+    division: Division, pool: PoolDivision, then: Knowledge, known: Knowledge
+) -> PoolDivision:
+    """Divide the units of every work whose owners or agreements changed."""
+    whole: Counter[str] = Counter()
+    for by_work in [*pool.amounts.values(), *pool.suspended.values()]:
+        whole.update(by_work)
+    amounts = {name: Counter(by_work) for name, by_work in pool.amounts.items()}
+    suspended = {name: Counter(by_work) for name, by_work in pool.suspended.items()}
+    for work_id, parts in _changed(division, pool, then, known, whole).items():
+        for by_work in [*amounts.values(), *suspended.values()]:
+            by_work.pop(work_id, None)
+        for name, units in parts.items():
+            into = suspended if name in SUSPENDED else amounts
+            into.setdefault(name, Counter())[work_id] += units
+    destinations = dict(pool.destinations)
+    destinations |= {name: sum(by_work.values()) for name, by_work in suspended.items()}
+    return replace(pool, amounts=amounts, suspended=suspended, destinations=destinations)
+
+
+def _changed(
+    division: Division,
+    pool: PoolDivision,
+    then: Knowledge,
+    known: Knowledge,
+    whole: Mapping[str, int],
+) -> dict[str, dict[str, int]]:
+    """Divide the units of the works whose owners changed, by agreement or destination."""
+    period = Period(division.accruals.period)
+    found = {}
+    if pool.rule == EQUAL_PER_WORK:
+        for work_id, units in whole.items():
+            owners = equal_owners(known, pool.pool_id, work_id, period)
+            if owners != equal_owners(then, pool.pool_id, work_id, period):
+                parts = split(units, list(owners.values()))
+                found[work_id] = dict(zip(owners, parts, strict=True))
+        return found
+    before = _weights(division, pool.pool_id, then)
+    now = _weights(division, pool.pool_id, known)
+    for work_id, units in whole.items():
+        weights = {name: w for name, w in sorted(now[work_id].items()) if w > 0}
+        if before[work_id] != now[work_id] and weights:
+            parts = split_by_weights(units, list(weights.values()))
+            found[work_id] = dict(zip(weights, parts, strict=True))
+    return found
+
+
+def _weights(division: Division, pool_id: str, known: Knowledge) -> _Weights:
+    """Give what every work accrued in a period, by agreement or destination."""
+    weights: _Weights = defaultdict(lambda: defaultdict(int))
+    accruals = division.accruals
+    for sign, nights in ((1, accruals.nights), (-1, accruals.reversed_nights)):
+        for night in nights:
+            for part in night_parts(night.night, pool_id, known):
+                weights[part.work_id][_holder(part)] += sign * part.units
+    return weights
+
+
+def _holder(part: Part) -> str:
+    return part.agreement.agreement_id if part.agreement else part.standing.value
+
+
+def _affected(
+    past: Sequence[PastPeriod],
+    before: Mapping[Period, Sequence[PoolDivision]],
+    now: Mapping[Period, Sequence[PoolDivision]],
+    books: tuple[AgreementBook, AgreementBook],
+) -> list[str]:
+    """Name the agreements that may come out differently."""
+    found: set[str] = set()
+    for item in past:
+        for old, new in zip(before[item.period], now[item.period], strict=True):
+            for name in old.amounts.keys() | new.amounts.keys():
+                if old.amounts.get(name, {}) != new.amounts.get(name, {}):
+                    found.add(name)
+    versions = [{(a.agreement_id, a.version) for a in book.agreements} for book in books]
+    found |= {name for name, _ in versions[0] ^ versions[1]}
+    found |= {a.agreement_id for a in books[1].agreements if has_fee_per_use(a)}
+    return sorted(found)
+
+
+def _royalties(
+    past: Sequence[PastPeriod],
+    pools: Mapping[Period, Sequence[PoolDivision]],
+    known: Knowledge,
+    affected: Sequence[str],
+) -> tuple[dict[tuple[str, Period], int], dict[str, Mapping[str, Fraction]]]:
+    """Calculate agreements over all closed periods, their tier counters running through."""
+    royalties: dict[tuple[str, Period], int] = {}
+    counters: dict[str, Mapping[str, Fraction]] = {}
+    for item in past:
+        settled = {a.agreement_id: a for a in known.book.to_settle(item.period)}
+        usage = count_usage(item.division.accruals, known, item.reported)
+        for name in affected:
+            if name not in settled:
+                continue
+            # Only the royalty is looked at; how it would have been paid needs no rate.
+            agreement = replace(settled[name], payment=None)
+            mine = usage.get(name, UsageOfAgreement())
+            inputs = EarningInputs(
+                pools=pool_amounts(agreement, pools[item.period]),
+                usages=mine.usages,
+                shares=mine.shares,
+                opening=Balances(counters=counters.get(name, {})),
+            )
+            result = compute_earnings(agreement, item.period, inputs)
+            royalties[name, item.period] = result.royalty_units
+            counters[name] = result.closing.counters
+    return royalties, counters
+
+
+def _cause(
+    agreement_id: str, before: Sequence[PoolDivision], now: Sequence[PoolDivision]
+) -> tuple[AdjustmentType, str]:
+    """Say why an agreement comes out differently: by where the money of its works comes from."""
+    works: set[str] = set()
+    sources: set[str] = set()
+    for old, new in zip(before, now, strict=True):
+        mine = Counter(new.amounts.get(agreement_id, {}))
+        mine.subtract(old.amounts.get(agreement_id, {}))
+        for work_id in (work for work, units in mine.items() if units):
+            works.add(work_id)
+            sources |= {
+                name
+                for name in SUSPENDED
+                if old.suspended[name].get(work_id, 0) > new.suspended[name].get(work_id, 0)
+            }
+    if not works:
+        return AdjustmentType.RATE_CORRECTION, f"terms of {agreement_id} that were not applied"
+    shown = ", ".join(sorted(works)[:SHOWN_WORKS])
+    more = f" and {len(works) - SHOWN_WORKS} more" if len(works) > SHOWN_WORKS else ""
+    if "disputed" in sources:
+        return AdjustmentType.DISPUTE_RELEASE, f"dispute about {shown}{more} decided"
+    if "unmatched" in sources:
+        return AdjustmentType.BACKPAY_MATCH, f"owner of {shown}{more} found"
+    if "unlicensed" in sources:
+        return AdjustmentType.BACKPAY_MATCH, f"agreement for {shown}{more} signed later"
+    return AdjustmentType.OWNERSHIP_CONFLICT_RELEASE, f"shares of {shown}{more} corrected"
+
+
+def _suspended(pools: Sequence[PoolDivision], name: str) -> int:
+    return sum(sum(pool.suspended[name].values()) for pool in pools)
+
+
+def _of_period(adjustments: Mapping[str, Sequence[Adjustment]], period: Period) -> list[Adjustment]:
+    return [a for mine in adjustments.values() for a in mine if a.activity_period == period]
