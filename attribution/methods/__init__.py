@@ -7,6 +7,7 @@
     grad_cosine          gradient cosine along the path
     tracin               gradient dot product at the checkpoints, by their learning rates
     trackstar            scaled, projected, preconditioned gradients of length one
+    bidirectional        change of each text's loss when the model is moved along the output
     hidden_states        centred cosine of pooled hidden states, any layer
     embedding            cosine of any local sentence encoder
     bm25, tfidf          lexical, over token ids
@@ -19,6 +20,7 @@ Scores of different methods have different units; only their order and ratios co
 
 from __future__ import annotations
 
+from attribution.methods.bidirectional import Bidirectional
 from attribution.methods.bm25 import Bm25
 from attribution.methods.by_size import BySize, Equal, RandomScores
 from attribution.methods.ekfac_index import Ekfac, EkfacEnd, EkfacIndex, GradientDot
@@ -45,6 +47,7 @@ _ALL: tuple[Method, ...] = (
     GradientCosine(),
     TracIn(),
     TrackStar(),
+    Bidirectional(),
     HiddenStates(),
     Embedding(),
     Bm25(),

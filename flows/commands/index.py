@@ -263,6 +263,11 @@ def info(folder: Path, as_json: bool) -> None:  # noqa: FBT001
     metavar="NAME=VALUE",
     help="An option of the method, such as layer=2; `byline methods` lists them.",
 )
+@click.option(
+    "--candidates",
+    type=click.IntRange(min=1),
+    help="Read only the index's best documents of each output; of bidirectional.",
+)
 @json_option
 def attribute(  # noqa: PLR0913, PLR0917 - the options of one command
     method: str,
@@ -274,12 +279,14 @@ def attribute(  # noqa: PLR0913, PLR0917 - the options of one command
     index_dir: Path | None,
     seed: int,
     options: tuple[str, ...],
+    candidates: int | None,
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Score every document for every query and write a float32 matrix, positive = helped."""
     from attribution.interchange import attribute_files  # noqa: PLC0415 - torch
     from flows.progress import Reporter  # noqa: PLC0415
 
+    few = {} if candidates is None else {"candidates": str(candidates)}
     with Reporter().step("attribute") as step:
         report = attribute_files(
             method,
@@ -290,7 +297,7 @@ def attribute(  # noqa: PLR0913, PLR0917 - the options of one command
             out,
             index_dir,
             seed=seed,
-            options=_pairs(options),
+            options=_pairs(options) | few,
             progress=lambda part, done, total: step.update(done, total, part),
         )
         step.result(f"{report['queries']} queries x {report['documents']} documents")
