@@ -13,7 +13,9 @@ killed, with the bytes an undisturbed build has.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ from attribution.model import LoadedModel, load_model
 from attribution.preconditioner import fit
 from attribution.recorders import RowRecorder
 from attribution.signing import Signer
+from attribution.token_budget import find_token_budget, memory_allowed
 from attribution.tokens import Encoded, check_agreement, check_ids, encode_document
 
 Progress = Callable[[str, int, int], None]
@@ -73,7 +76,7 @@ def build_index(
     points, rule = training_path(config)
     with locked(out):
         build = _Build(config, points, corpus, decoys)
-        agreed = plan_of(config, points, rule, build.inputs, build.unit_weights)
+        agreed = plan_of(build.config, points, rule, build.inputs, build.unit_weights)
         keep_to_plan(out / "build.json", agreed)
         if (out / "manifest.json").is_file():
             return GradientIndex.open(out).manifest
@@ -128,10 +131,27 @@ class _Build:
             encoded = self._encode(documents)
             if kind == "trained":
                 self.trained = encoded
+                self.token_budget = config.token_budget or self._found_budget()
             step = config.shard_documents
             for begin in range(0, len(documents), step):
                 piece = slice(begin, begin + step)
                 self.shards.append((kind, documents[piece], encoded[piece]))
+
+        self.config = replace(config, token_budget=self.token_budget)
+
+    def _found_budget(self) -> int:
+        """Return the token budget the plan has, where a build was begun, else find one."""
+        begun = self.out / "build.json"
+        if begun.is_file():
+            return int(json.loads(begun.read_bytes())["config"]["token_budget"])
+        model = LossModel(self.final.model)
+        return find_token_budget(
+            model,
+            self.coverage.layers,
+            self.trained,
+            context=self.context,
+            memory_bytes=memory_allowed(model.device),
+        )
 
     def _encode(self, documents: Sequence[Document]) -> list[Encoded]:
         tokenizer = self.final.tokenizer
@@ -161,7 +181,7 @@ class _Build:
                     encoded,
                     self.unit_weights,
                     context=self.context,
-                    token_budget=self.config.token_budget,
+                    token_budget=self.token_budget,
                 )
                 documents_parquet(folder / "documents.parquet", table)
                 finish_shard(folder, len(documents), len(self.points))
@@ -189,7 +209,7 @@ class _Build:
                 self.trained,
                 self.config.fit_config(len(self.points), len(layers)),
                 context=self.context,
-                token_budget=self.config.token_budget,
+                token_budget=self.token_budget,
                 progress=lambda done, total: progress(f"fit {k}", done, total),
             )
             save_basis(folder, layers, bases, curvature)
@@ -207,7 +227,7 @@ class _Build:
                     writer,
                     codec,
                     context=self.context,
-                    token_budget=self.config.token_budget,
+                    token_budget=self.token_budget,
                     chunk_bytes=self.config.chunk_bytes,
                 ):
                     done += rows

@@ -57,7 +57,7 @@ class IndexConfig:
         fit_share: share of the corpus the curvature is fitted on.
         fit_documents_min: but never fewer documents than this.
         seed: of sampled labels and random bases.
-        token_budget: tokens in a batch.
+        token_budget: tokens in a batch; None finds it (see `token_budget`).
         chunk_bytes: rows are written and hashed in chunks of about this size.
         shard_documents: the most documents in one shard.
         duplicate_threshold: Jaccard similarity from which two documents are one
@@ -82,7 +82,7 @@ class IndexConfig:
     fit_share: float = 0.15
     fit_documents_min: int = 128
     seed: int = 0
-    token_budget: int = 4096
+    token_budget: int | None = None
     chunk_bytes: int = 16 << 20
     shard_documents: int = 100_000
     duplicate_threshold: float | None = 0.8

@@ -1,8 +1,8 @@
 """Open a finished gradient index and read it, trusting no byte that was not checked.
 
 1. The manifest is hashed at opening, and so is every small file it names (bases,
-   curvature, shard manifests, group tables and rows). Rows of documents are
-   checked for their size at opening and hashed chunk by chunk at first use.
+   curvature, shard manifests, group tables). Rows of documents and of groups are
+   checked for their size at opening and hashed at first use.
 2. A folder without a manifest is an unfinished build and is refused.
 3. Rows are memory-mapped: opening does not read them.
 4. Documents under a tombstone are never scored again, at any level.
@@ -68,6 +68,7 @@ class GradientIndex:
             load_basis(folder / "bases" / f"{k:03d}", self.layers)
             for k in range(manifest.checkpoints)
         ]
+        self._summed: set[int] = set()
         self._fitted = [self._curvature_file(k) for k in range(manifest.checkpoints)]
         widths = [self.codec(k).row_bytes for k in range(manifest.checkpoints)]
         self.shards = [
@@ -99,13 +100,10 @@ class GradientIndex:
         folder = Path(folder)
         manifest = read_manifest(folder)
         for name, wanted in _small_files(manifest.content):
-            found = sha256_file(folder / name) if (folder / name).is_file() else "missing"
-            if found != wanted:
-                raise IndexDamagedError(
-                    f"{folder / name}: sha256 {found[:12]}… is not the {wanted[:12]}… in the "
-                    f"manifest; the file was altered. Restore it or build the index again"
-                )
-        return cls(folder, manifest, preconditioner)
+            _check_digest(folder / name, wanted)
+        index = cls(folder, manifest, preconditioner)
+        index.check_group_sizes()
+        return index
 
     @classmethod
     def loose(
@@ -166,13 +164,35 @@ class GradientIndex:
     def _group_folder(self) -> Path:
         return self.folder / "groups" / str(self.manifest.content["groups"]["name"])
 
+    def check_group_sizes(self) -> None:
+        """Compare the sizes of the group level's row files with what the manifest promises.
+
+        Raises:
+            IndexDamagedError: a file is missing or torn.
+        """
+        groups = int(self.manifest.content["groups"]["groups"])
+        for k in range(self.manifest.checkpoints):
+            path = self._group_folder / f"rows-{k}.bin"
+            wanted = 4 * max(groups, 1) * len(self.curvature(k).eigenvalues)
+            size = path.stat().st_size if path.is_file() else -1
+            if size != wanted:
+                found = "is missing" if size < 0 else f"has {size} bytes"
+                raise IndexDamagedError(
+                    f"{path} {found}, the manifest promises {wanted}; nothing of this index is "
+                    f"used. Restore the file, or build the index again"
+                )
+
     def group_rows(self, checkpoint: int) -> Tensor:
         """Return the summed rows of all groups at a checkpoint, [G, D], float32, mapped."""
-        width = len(self.curvature(checkpoint).eigenvalues)
         path = self._group_folder / f"rows-{checkpoint}.bin"
-        shape = (self.groups.height, width)
+        shape = (self.groups.height, len(self.curvature(checkpoint).eigenvalues))
         if not shape[0]:
             return torch.zeros(shape)
+        if checkpoint not in self._summed:
+            wanted = self.manifest.content["groups"]["files"].get(path.name)
+            if wanted is not None:
+                _check_digest(path, wanted)
+            self._summed.add(checkpoint)
         # Copy-on-write, because torch asks for a writable array; the file is not changed.
         return torch.from_numpy(np.memmap(path, dtype="<f4", mode="c", shape=shape))
 
@@ -228,7 +248,9 @@ class GradientIndex:
         Raises:
             IndexDamagedError: names the first file or row range that differs.
         """
-        GradientIndex.open(self.folder)
+        again = GradientIndex.open(self.folder)
+        for k in range(self.manifest.checkpoints):
+            again.group_rows(k)
         for shard in self.shards:
             shard.verify()
 
@@ -241,5 +263,14 @@ def _small_files(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from small_files(content)
     for shard in content["shards"]:
         yield f"shards/{shard['name']}/shard.json", shard["sha256"]
-    for name, wanted in sorted(content["groups"]["files"].items()):
-        yield f"groups/{content['groups']['name']}/{name}", wanted
+    name = "groups.parquet"
+    yield f"groups/{content['groups']['name']}/{name}", content["groups"]["files"][name]
+
+
+def _check_digest(path: Path, wanted: str) -> None:
+    found = sha256_file(path) if path.is_file() else "missing"
+    if found != wanted:
+        raise IndexDamagedError(
+            f"{path}: sha256 {found[:12]}… is not the {wanted[:12]}… in the manifest; the file "
+            f"was altered. Restore it or build the index again"
+        )

@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ import torch
 from torch import Tensor
 
 from attribution.batches import collate, plan
+from attribution.corpus import read_corpus
 from attribution.errors import IndexMismatchError
 from attribution.gradients import LossModel, backward, recording
 from attribution.index_config import weights_digest
@@ -112,6 +114,17 @@ class Attributor:
             self._final = load_model(self._final_folder)
         return self._final
 
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """The text of each document, where the corpus is still the one that was indexed."""
+        path = self.index.corpus_file()
+        if path is None or not path.is_file():
+            return {}
+        corpus = read_corpus(path)
+        if corpus.digest != self.index.manifest.content["inputs"]["corpus"]:
+            return {}
+        return {d.document_id: d.text for d in corpus if d.text is not None}
+
     @property
     def tokenizer(self) -> Any | None:
         """The tokenizer of the final model."""
@@ -154,51 +167,82 @@ class Attributor:
         self, encoded: Sequence[Encoded], progress: Callable[[int, int], None] | None = None
     ) -> Scores:
         """Score every group: [Q, G] in the order of `index.groups`."""
-        return self._score(encoded, self.index.groups.height, self._against_groups, progress)
+        influence = torch.zeros(len(encoded), self.index.groups.height, dtype=torch.float64)
+        with pinned_threads(self.threads):
+            queries, losses = self.queries(encoded, progress)
+            for part, block in self.group_blocks(queries):
+                influence[:, part] = block
+        influence[~losses.isfinite().all(0)] = 0.0
+        return Scores(influence, losses)
+
+    def group_blocks(self, queries: Sequence[Tensor]) -> Iterator[tuple[slice, Tensor]]:
+        """Score every group, a block of groups at a time; memory does not grow with groups.
+
+        Args:
+            queries: per checkpoint [Q, D], float32, as `queries` made them.
+
+        Yields:
+            (groups, [Q, block], float64), in the order of `index.groups`.
+        """
+        rows = [self.index.group_rows(k) for k in range(self.index.manifest.checkpoints)]
+        return score_blocks(queries, rows)
+
+    def queries(
+        self, encoded: Sequence[Encoded], progress: Callable[[int, int], None] | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return the preconditioned rows of outputs, [Q, D] float32 per checkpoint, and losses.
+
+        They are scaled and weighted, so that influence is the sum over the checkpoints of
+        their products with stored rows. Losses are [K, Q], float64.
+        """
+        manifest, scale = self.index.manifest, self.index.preconditioner.scale
+        losses = torch.zeros(manifest.checkpoints, len(encoded), dtype=torch.float64)
+        made = []
+        for k, weight in enumerate(manifest.path_weights):
+            rows, losses[k] = self.rows(k, encoded)
+            made.append((rows.double() * (self.index.inverse(k) * weight * scale)).float())
+            if progress is not None:
+                progress(k + 1, manifest.checkpoints)
+        return made, losses
 
     def documents(
         self, encoded: Sequence[Encoded], progress: Callable[[int, int], None] | None = None
     ) -> Scores:
         """Score every document: [Q, N] in the order of `index.documents`; dead ones get zero."""
-        scores = self._score(
-            encoded, self.index.documents.height, self._against_documents, progress
-        )
-        dead = torch.from_numpy((~self.index.documents["alive"]).to_numpy().copy())
-        scores.influence[:, dead] = 0.0
-        return scores
-
-    def _score(
-        self,
-        encoded: Sequence[Encoded],
-        columns: int,
-        against: Callable[[int, Tensor, Tensor], None],
-        progress: Callable[[int, int], None] | None,
-    ) -> Scores:
-        manifest = self.index.manifest
-        scale = self.index.preconditioner.scale
-        influence = torch.zeros(len(encoded), columns, dtype=torch.float64)
-        losses = torch.zeros(manifest.checkpoints, len(encoded), dtype=torch.float64)
+        influence = torch.zeros(len(encoded), self.index.documents.height, dtype=torch.float64)
         with pinned_threads(self.threads):
-            for k, weight in enumerate(manifest.path_weights):
-                rows, losses[k] = self.rows(k, encoded)
-                queries = (rows.double() * (self.index.inverse(k) * weight * scale)).float()
-                against(k, queries, influence)
-                if progress is not None:
-                    progress(k + 1, manifest.checkpoints)
+            queries, losses = self.queries(encoded, progress)
+            for k, part in enumerate(queries):
+                codec = self.index.codec(k)
+                folded = codec.fold(part)
+                for first, stored in self.index.stored(k):
+                    rows = slice(first, first + len(stored))
+                    influence[:, rows] += codec.dot(stored, folded).T.double()
         influence[~losses.isfinite().all(0)] = 0.0
+        dead = torch.from_numpy((~self.index.documents["alive"]).to_numpy().copy())
+        influence[:, dead] = 0.0
         return Scores(influence, losses)
 
-    def _against_groups(self, k: int, queries: Tensor, influence: Tensor) -> None:
-        rows = self.index.group_rows(k)
-        for begin in range(0, len(rows), _GROUP_ROWS):
-            part = slice(begin, begin + _GROUP_ROWS)
-            influence[:, part] += (queries @ rows[part].T).double()
 
-    def _against_documents(self, k: int, queries: Tensor, influence: Tensor) -> None:
-        codec = self.index.codec(k)
-        folded = codec.fold(queries)
-        for first, stored in self.index.stored(k):
-            influence[:, first : first + len(stored)] += codec.dot(stored, folded).T.double()
+def score_blocks(
+    queries: Sequence[Tensor], rows: Sequence[Tensor]
+) -> Iterator[tuple[slice, Tensor]]:
+    """Multiply queries with rows, a block of rows at a time, summed over checkpoints.
+
+    Args:
+        queries: per checkpoint [Q, D], float32.
+        rows: per checkpoint [G, D], float32, mapped files as they are.
+
+    Yields:
+        (rows, [Q, block], float64): checkpoints are added in their order (rule 1).
+    """
+    assert len(queries) == len(rows), (len(queries), len(rows))
+    for begin in range(0, len(rows[0]), _GROUP_ROWS):
+        part = slice(begin, min(begin + _GROUP_ROWS, len(rows[0])))
+        block = torch.zeros(len(queries[0]), part.stop - begin, dtype=torch.float64)
+        for one, two in zip(queries, rows, strict=True):
+            block += (one @ two[part].T).double()
+        yield part, block
 
 
 def nanonats(influence: Tensor) -> np.ndarray:

@@ -5,13 +5,17 @@
 2. Lexical overlap stands beside the influence and never enters it: the share of the
    text's word triples that the document holds, where the corpus is at hand.
 3. Flags of the text: `relative` (only final weights are known), `no_gain` (training
-   did not help this text), `total_not_positive` (shares have no meaning).
+   did not help this text), `total_not_positive` (shares have no meaning), `incomplete`
+   (all sources together explain less than half of the gain, or more than twice of it),
+   `few_tokens` (fewer than eight are scored).
 4. Flags of a source: `within_decoys` (documents never trained on reach as high),
    `harmful` (it made the text less likely).
+5. Passages are shown only as far as the caller's policy allows, in characters.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from attribution.corpus import read_corpus
 from attribution.errors import ScoringError
 from attribution.index_read import GradientIndex
 from attribution.influence import Attributor, nanonats
@@ -27,6 +30,8 @@ from attribution.tokens import check_ids, encode_output
 
 _GRAM = 3
 _DECOY_QUANTILE = 0.95
+_FEW_TOKENS = 8
+_COMPLETE = (0.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Source:
         lexical_overlap: share of the text's word triples it holds, or None.
         copies: other documents of its evidence cluster.
         flags: reasons for doubt.
-        passage: its text, only where asked for.
+        passage: the beginning of its text, only where asked for.
     """
 
     document_id: str
@@ -63,6 +68,8 @@ class Trace:
         tokens_scored: tokens of the text.
         flags: reasons for doubt about the whole.
         index_sha256: the index that was asked.
+        preconditioner: its version that scored.
+        milliseconds: how long it took, models and index open.
     """
 
     sources: tuple[Source, ...]
@@ -71,6 +78,8 @@ class Trace:
     tokens_scored: int
     flags: tuple[str, ...]
     index_sha256: str
+    preconditioner: int
+    milliseconds: int
 
     def as_json(self) -> dict[str, Any]:
         """Return the trace as a JSON object."""
@@ -83,7 +92,7 @@ def trace(
     prompt: str | None = None,
     k: int = 5,
     *,
-    passages: bool = False,
+    passage_characters: int = 0,
 ) -> Trace:
     """Find the strongest sources of one text.
 
@@ -92,7 +101,8 @@ def trace(
         text: what the model wrote.
         prompt: what stood before it; read but not scored.
         k: how many sources to name.
-        passages: show the documents' text where the corpus is at hand.
+        passage_characters: show so many characters of each source's text, where the
+            corpus is at hand; 0 shows metadata only.
 
     Raises:
         ScoringError: the text has no token to score, or the model has no tokenizer.
@@ -107,6 +117,7 @@ def trace(
             "the index's model has no tokenizer, so a text cannot be read; put its tokenizer "
             "into the model folder"
         )
+    begun = time.monotonic()
     encoded = encode_output(prompt, text, attributor.tokenizer)
     check_ids([encoded], ["the text"], attributor.final.vocab_size)
     if not encoded.scored:
@@ -121,9 +132,8 @@ def trace(
     gain = int(nanonats(scores.gains)[0])
     ceiling = _decoy_ceiling(values, (table["kind"] == "decoy").to_numpy())
     order = [i for i in np.lexsort((np.arange(len(values)), -values)).tolist() if trained[i]]
-    texts = _texts(index)
     sources = [
-        _source(index, i, int(values[i]), text, texts, ceiling, passages=passages)
+        _source(attributor, i, int(values[i]), text, ceiling, passage_characters)
         for i in _distinct(index, order, k)
     ]
     return Trace(
@@ -131,8 +141,10 @@ def trace(
         gain,
         total,
         encoded.scored,
-        _flags(index, gain, total),
+        _flags(index, gain, total, encoded.scored),
         index.manifest.sha256,
+        index.preconditioner.version,
+        round(1000 * (time.monotonic() - begun)),
     )
 
 
@@ -153,15 +165,14 @@ def _distinct(index: GradientIndex, order: Sequence[int], k: int) -> list[int]:
 
 
 def _source(
-    index: GradientIndex,
+    attributor: Attributor,
     row: int,
     value: int,
     text: str,
-    texts: dict[str, str],
     ceiling: int | None,
-    *,
-    passages: bool,
+    passage_characters: int,
 ) -> Source:
+    index = attributor.index
     said = index.documents.row(row, named=True)
     name = said["document_id"]
     cluster: list[str] = next(
@@ -172,7 +183,7 @@ def _source(
         flags.append("within_decoys")
     if value <= 0:
         flags.append("harmful")
-    passage = texts.get(name)
+    passage = attributor.texts.get(name)
     return Source(
         name,
         said["group_id"],
@@ -181,7 +192,7 @@ def _source(
         None if passage is None else lexical_overlap(text, passage),
         tuple(member for member in cluster if member != name),
         tuple(flags),
-        passage if passages else None,
+        passage[:passage_characters] if passage and passage_characters else None,
     )
 
 
@@ -200,23 +211,16 @@ def _decoy_ceiling(values: np.ndarray, decoys: np.ndarray) -> int | None:
     return int(np.quantile(values[decoys], _DECOY_QUANTILE)) if decoys.any() else None
 
 
-def _flags(index: GradientIndex, gain: int, total: int) -> tuple[str, ...]:
+def _flags(index: GradientIndex, gain: int, total: int, tokens: int) -> tuple[str, ...]:
     flags = []
     if index.manifest.relative_only:
         flags.append("relative")
     elif gain <= 0:
         flags.append("no_gain")
+    elif not _COMPLETE[0] <= total / gain <= _COMPLETE[1]:
+        flags.append("incomplete")
+    if tokens < _FEW_TOKENS:
+        flags.append("few_tokens")
     if total <= 0:
         flags.append("total_not_positive")
     return tuple(flags)
-
-
-def _texts(index: GradientIndex) -> dict[str, str]:
-    """Return the text of each document, where the corpus is still the one that was indexed."""
-    path = index.corpus_file()
-    if path is None or not path.is_file():
-        return {}
-    corpus = read_corpus(path)
-    if corpus.digest != index.manifest.content["inputs"]["corpus"]:
-        return {}
-    return {d.document_id: d.text for d in corpus if d.text is not None}

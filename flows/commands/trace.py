@@ -18,15 +18,26 @@ from flows.commands.options import (
 
 @click.command("trace")
 @workspace_option
-@click.argument("text")
+@click.argument("words", metavar="[TEXT]", required=False)
+@click.option("--text", help="What the model wrote.")
+@click.option(
+    "--file",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A file that holds it, UTF-8.",
+)
 @click.option("--prompt", default=None, help="What stood before the text; read but not scored.")
 @click.option("-k", "count", default=5, show_default=True, help="How many sources to name.")
-@click.option("--passages", is_flag=True, help="Show the beginning of each source's text.")
+@click.option(
+    "--passages", is_flag=True, help="Show the beginning of each source, as policy allows."
+)
 @access_options
 @json_option
-def trace(
+def trace(  # noqa: PLR0913, PLR0917 - the options of one command
     folder: Path,
-    text: str,
+    words: str | None,
+    text: str | None,
+    file: Path | None,
     prompt: str | None,
     count: int,
     passages: bool,  # noqa: FBT001
@@ -36,17 +47,31 @@ def trace(
     """Name the strongest sources of one text, with flags where they are in doubt."""
     from attribution.trace import trace as find_sources  # noqa: PLC0415 - torch
 
+    asked_text = _text(words, text, file)
     workspace = open_workspace(folder)
-    found = find_sources(workspace.index, text, prompt, count, passages=passages)
-    name = name_object(workspace, "trace", f"{prompt or ''}\0{text}", secret=True)
+    allowed = workspace.settings.attribution.passage_characters
+    if passages and not allowed:
+        raise click.UsageError(
+            "this workspace shows no passages: [attribution] passage_characters is 0; "
+            "trace without --passages, or raise it if the agreements allow"
+        )
+    found = find_sources(
+        workspace.index,
+        asked_text,
+        prompt,
+        count,
+        passage_characters=allowed if passages else 0,
+    )
+    name = name_object(workspace, "trace", f"{prompt or ''}\0{asked_text}", secret=True)
     recorded = record_access(workspace, "trace", name, asked)
     lines = []
     for source in found.sources:
         nats = source.influence_nanonats / 10**9
         flags = f"  [{', '.join(source.flags)}]" if source.flags else ""
-        lines.append(f"{nats:+9.4f} nats  {source.document_id}{flags}")
+        overlap = "" if source.lexical_overlap is None else f"  {source.lexical_overlap:4.0%} words"
+        lines.append(f"{nats:+9.4f} nats{overlap}  {source.document_id}{flags}")
         if source.passage:
-            lines.append(f"                {source.passage[:90]}")
+            lines.append(f"                {' '.join(source.passage.split())}")
     gain, total = found.gain_nanonats / 10**9, found.total_nanonats / 10**9
     lines.append(
         f"training gained {gain:.3f} nats on {found.tokens_scored} tokens; all sources "
@@ -55,3 +80,16 @@ def trace(
     lines += [f"doubt: {flag}" for flag in found.flags]
     lines += access_line(recorded=recorded)
     emit({**found.as_json(), "access_recorded": recorded}, lines, as_json=as_json)
+
+
+def _text(words: str | None, text: str | None, file: Path | None) -> str:
+    """Return the text from wherever it was given; it must be given once."""
+    given = [value for value in (words, text, file) if value is not None]
+    if len(given) != 1:
+        raise click.UsageError(f"give the text once, as --text or --file; got {len(given)} texts")
+    if file is None:
+        return str(given[0])
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as fault:
+        raise click.BadParameter(f"{file} is not UTF-8 text ({fault})") from fault

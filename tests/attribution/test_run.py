@@ -5,12 +5,14 @@ import shutil
 
 import polars as pl
 import pytest
+import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from attribution.corpus import Document, write_corpus
 from attribution.errors import IndexDamagedError, ScoringError
 from attribution.index import IndexConfig, build_index
+from attribution.index_refit import Refit, refit_index
 from attribution.run import (
     AttributionRequest,
     QueryText,
@@ -132,16 +134,58 @@ def test_a_damaged_shard_is_not_merged(index, tmp_path):
 
 def test_trace_names_the_strongest_sources_with_their_doubts(index):
     """Signed influence and lexical overlap side by side, never mixed."""
-    found = trace(index, "w5 w6 w7 w8 w9", prompt="w1", k=3, passages=True)
+    found = trace(index, "w5 w6 w7 w8 w9", prompt="w1", k=3, passage_characters=5)
     assert len(found.sources) == 3
     values = [source.influence_nanonats for source in found.sources]
     assert values == sorted(values, reverse=True)
-    assert all(source.passage is not None for source in found.sources)
+    assert all(len(source.passage or "") == 5 for source in found.sources)
+    plain = trace(index, "w5 w6 w7 w8 w9", prompt="w1", k=3)
+    assert all(source.passage is None for source in plain.sources)
+    assert [source.document_id for source in plain.sources] == [
+        source.document_id for source in found.sources
+    ]
+    assert "few_tokens" in found.flags
     assert all(0 <= source.lexical_overlap <= 1 for source in found.sources)
     assert "relative" not in found.flags
     assert found.as_json()["tokens_scored"] == 5
     with pytest.raises(ScoringError, match="no token to score"):
         trace(index, "")
+
+
+def test_trace_and_a_run_give_the_same_numbers_on_any_number_of_threads(index, tmp_path):
+    """What is shown is what is paid: both score on one thread, whatever the process has."""
+    text = " ".join(WORDS[3:23])
+    before = torch.get_num_threads()
+    totals = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found = trace(index, text, k=99)
+        request = AttributionRequest(index, (QueryText("o", None, text),), tmp_path / str(threads))
+        table = pl.read_parquet(attribute_outputs(request).influence_path)
+        totals.append((found.sources, table["influence_nanonats"].to_list()))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    assert totals[0] == totals[1]
+
+
+def test_an_older_version_of_the_preconditioner_gives_its_bytes_again(index, tmp_path):
+    """A run that was paid by can be computed again after a refit, byte for byte."""
+    copy = index.with_name("refitted")
+    shutil.copytree(index, copy)
+    request = AttributionRequest(copy, OUTPUTS, tmp_path / "paid")
+    paid = attribute_outputs(request)
+    said = paid.manifest["preconditioner"]
+    refit_index(copy, Refit(damping=0.7))
+    now = attribute_outputs(dataclasses.replace(request, out_dir=tmp_path / "now"))
+    again = attribute_outputs(
+        dataclasses.replace(request, out_dir=tmp_path / "again", preconditioner=said["version"])
+    )
+    assert again.manifest["preconditioner"] == said
+    assert again.influence_path.read_bytes() == paid.influence_path.read_bytes()
+    assert now.influence_path.read_bytes() != paid.influence_path.read_bytes()
+    assert now.manifest["preconditioner"]["version"] == 1
+    with pytest.raises(ScoringError, match="2 versions of the preconditioner"):
+        merge_shards([now, again], tmp_path, "night")
 
 
 def test_lexical_overlap_is_the_share_of_word_triples():
