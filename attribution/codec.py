@@ -18,7 +18,6 @@ Axes: N rows, D numbers of a row, L layers, B bytes of a stored row.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ BITS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4, "int2": 2, "int1": 1
 DTYPES = tuple(BITS)
 _SCALE_BYTES = 4
 _FLOAT16_MAX = 65504.0
+_COLUMNS = 4096
 # Width of a level in units of the root mean square: the step that loses least of a
 # normal variable for 1, 2 and 4 bits (Max 1960); 8 bits cover the largest number instead.
 _LEVEL = {1: 1.596, 2: 0.996, 4: 0.335}
@@ -112,12 +112,16 @@ class Codec:
         """
         if self.bits >= 16:
             return self.decode(stored) @ folded.T
-        scales, levels = self._read(stored)
+        scales, codes = self._read(stored)
         out = torch.zeros(len(stored), len(folded))
         first = 0
         for layer, width in enumerate(self.widths):
-            part = slice(first, first + width)
-            out += scales[:, layer, None] * (levels[:, part] @ folded[:, part].T)
+            part = torch.zeros_like(out)
+            # Codes become floats a block of columns at a time: a block stays in the cache.
+            for begin in range(first, first + width, _COLUMNS):
+                block = slice(begin, min(begin + _COLUMNS, first + width))
+                part.addmm_(self._levels(codes[:, block]), folded[:, block].T)
+            out += scales[:, layer, None] * part
             first += width
         return out
 
@@ -127,18 +131,19 @@ class Codec:
             return torch.from_numpy(stored.view("<f4"))
         if self.dtype == "float16":
             return torch.from_numpy(stored.view("<f2")).float()
-        scales, levels = self._read(stored)
+        scales, codes = self._read(stored)
         spread = torch.repeat_interleave(scales, torch.tensor(self.widths), dim=1)
-        return levels.mul_(spread).mul_(self.steps)
+        return self._levels(codes).mul_(spread).mul_(self.steps)
+
+    def _levels(self, codes: Tensor) -> Tensor:
+        """Return the levels that codes stand for, float32."""
+        return codes.float().sub_(((1 << self.bits) - 1) / 2)
 
     def _read(self, stored: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return scales [N, L] and levels [N, D], both float32."""
+        """Return scales [N, L], float32, and codes [N, D], uint8."""
         head = _SCALE_BYTES * len(self.widths)
         scales = torch.from_numpy(np.ascontiguousarray(stored[:, :head]).view("<f4").copy())
-        table = _levels(self.bits)  # [256, 8 / bits]
-        packed = torch.from_numpy(np.ascontiguousarray(stored[:, head:])).int()
-        levels = table[packed].reshape(len(stored), -1)[:, : len(self.steps)]
-        return scales, levels
+        return scales, torch.from_numpy(_unpack(stored[:, head:], self.bits, len(self.steps)))
 
 
 def _quantise(units: Tensor, bits: int) -> tuple[Tensor, Tensor]:
@@ -173,12 +178,16 @@ def _pack(codes: np.ndarray, bits: int) -> np.ndarray:
     return packed
 
 
-@lru_cache(maxsize=len(BITS))
-def _levels(bits: int) -> Tensor:
-    """Return the levels that each byte stands for, [256, 8 / bits], float32."""
-    byte = np.arange(256)[:, None]
-    codes = (byte >> (bits * np.arange(8 // bits))) & ((1 << bits) - 1)
-    return torch.from_numpy((codes - ((1 << bits) - 1) / 2).astype(np.float32))
+def _unpack(packed: np.ndarray, bits: int, numbers: int) -> np.ndarray:
+    """Undo `_pack`: the codes, [N, numbers], uint8."""
+    per = 8 // bits
+    if per == 1:
+        # A copy where the bytes are a read-only map: torch takes writable memory only.
+        return packed if packed.flags.writeable else packed.copy()
+    codes = np.empty((len(packed), packed.shape[1] * per), dtype=np.uint8)
+    for place in range(per):
+        codes[:, place::per] = (packed >> (bits * place)) & ((1 << bits) - 1)
+    return codes[:, :numbers]
 
 
 def row_bytes(dtype: str, numbers: int, layers: int) -> int:
