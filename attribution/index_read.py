@@ -204,6 +204,22 @@ class GradientIndex:
                 yield first + begin, part
             first += shard.rows
 
+    def take(self, checkpoint: int, rows: np.ndarray) -> np.ndarray:
+        """Return some stored rows, [n, B] uint8; only the chunks that hold them are read.
+
+        Args:
+            checkpoint: of the path.
+            rows: [n], rising row numbers over all shards.
+        """
+        parts, first = [], 0
+        for shard in self.shards:
+            begin, end = np.searchsorted(rows, [first, first + shard.rows])
+            if begin < end:
+                parts.append(shard.take(checkpoint, rows[begin:end] - first))
+            first += shard.rows
+        width = self.codec(checkpoint).row_bytes
+        return np.concatenate(parts) if parts else np.empty((0, width), dtype=np.uint8)
+
     def losses(self, checkpoint: int) -> np.ndarray:
         """Return the summed loss of every row's document, [N], float64, NaN where unknown."""
         return np.concatenate([shard.losses(checkpoint) for shard in self.shards])

@@ -168,24 +168,49 @@ class ShardReader:
 
     def stored(self, checkpoint: int) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (first row, [rows, B] uint8) of each chunk, hashed before its first use."""
-        path = self.folder / f"rows-{checkpoint}.bin"
-        width = self._row_bytes[checkpoint]
-        if not self.rows:
-            return
-        # Copy-on-write, because torch asks for a writable array; the file is not changed.
-        data = np.memmap(path, dtype=np.uint8, mode="c", shape=(self.rows, width))
+        data = self._mapped(checkpoint)
         for number, chunk in enumerate(self.chunks(checkpoint)):
-            part = data[chunk.first : chunk.first + chunk.rows]
-            if (checkpoint, number) not in self._checked:
-                found = hashlib.sha256(part.data).hexdigest()
-                if found != chunk.sha256:
-                    raise IndexDamagedError(
-                        f"{path}, rows {chunk.first} to {chunk.first + chunk.rows - 1}: "
-                        f"sha256 {found[:12]}… is not the {chunk.sha256[:12]}… written at the "
-                        f"build; the bytes were altered. Restore the shard or build it again"
-                    )
-                self._checked.add((checkpoint, number))
-            yield chunk.first, part
+            yield chunk.first, self._part(data, checkpoint, number)
+
+    def take(self, checkpoint: int, rows: np.ndarray) -> np.ndarray:
+        """Return some rows, [n, B] uint8; only the chunks that hold them are read and hashed.
+
+        Args:
+            checkpoint: of the path.
+            rows: [n], rising row numbers of this shard.
+        """
+        out = np.empty((len(rows), self._row_bytes[checkpoint]), dtype=np.uint8)
+        data = self._mapped(checkpoint)
+        for number, chunk in enumerate(self.chunks(checkpoint)):
+            begin, end = np.searchsorted(rows, [chunk.first, chunk.first + chunk.rows])
+            if begin < end:
+                part = self._part(data, checkpoint, number)
+                out[begin:end] = part[rows[begin:end] - chunk.first]
+        return out
+
+    def _mapped(self, checkpoint: int) -> np.ndarray:
+        shape = (self.rows, self._row_bytes[checkpoint])
+        if not self.rows:
+            return np.empty(shape, dtype=np.uint8)
+        # Copy-on-write, because torch asks for a writable array; the file is not changed.
+        path = self.folder / f"rows-{checkpoint}.bin"
+        return np.memmap(path, dtype=np.uint8, mode="c", shape=shape)
+
+    def _part(self, data: np.ndarray, checkpoint: int, number: int) -> np.ndarray:
+        """Return the rows of a chunk, hashed where it was not before (rule 4)."""
+        chunk = self.chunks(checkpoint)[number]
+        part = data[chunk.first : chunk.first + chunk.rows]
+        if (checkpoint, number) not in self._checked:
+            found = hashlib.sha256(part.data).hexdigest()
+            if found != chunk.sha256:
+                path = self.folder / f"rows-{checkpoint}.bin"
+                raise IndexDamagedError(
+                    f"{path}, rows {chunk.first} to {chunk.first + chunk.rows - 1}: "
+                    f"sha256 {found[:12]}… is not the {chunk.sha256[:12]}… written at the "
+                    f"build; the bytes were altered. Restore the shard or build it again"
+                )
+            self._checked.add((checkpoint, number))
+        return part
 
     def losses(self, checkpoint: int) -> np.ndarray:
         """Return the summed loss of each row's document, [rows], float64, NaN where unknown."""

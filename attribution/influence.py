@@ -245,6 +245,21 @@ def score_blocks(
         yield part, block
 
 
+def exact_scores(index: GradientIndex, queries: Sequence[Tensor], rows: np.ndarray) -> Tensor:
+    """Return influence [Q, n], float64, of some rows: what scoring all documents gives them.
+
+    Args:
+        index: open.
+        queries: per checkpoint [Q, D], as `Attributor.queries` made them.
+        rows: [n], rising row numbers.
+    """
+    out = torch.zeros(len(queries[0]), len(rows), dtype=torch.float64)
+    for k, part in enumerate(queries):
+        codec = index.codec(k)
+        out += codec.dot(index.take(k, rows), codec.fold(part)).T.double()
+    return out
+
+
 def nanonats(influence: Tensor) -> np.ndarray:
     """Quantise influence to whole nanonats, half to even: what the ledger is fed with.
 

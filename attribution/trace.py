@@ -10,7 +10,9 @@
    `few_tokens` (fewer than eight are scored).
 4. Flags of a source: `within_decoys` (documents never trained on reach as high),
    `harmful` (it made the text less likely).
-5. Passages are shown only as far as the caller's policy allows, in characters.
+5. With a prefilter only its candidates are looked at, and the trace says `approximate`
+   with the recall that was measured: what is shown is exact, a source may be missed.
+6. Passages are shown only as far as the caller's policy allows, in characters.
 """
 
 from __future__ import annotations
@@ -19,14 +21,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from attribution.errors import ScoringError
 from attribution.index_read import GradientIndex
-from attribution.influence import Attributor, nanonats
-from attribution.tokens import check_ids, encode_output
+from attribution.influence import Attributor, exact_scores, nanonats, pinned_threads
+from attribution.tokens import Encoded, check_ids, encode_output
+
+if TYPE_CHECKING:
+    from attribution.index_prefilter import Prefilter
 
 _GRAM = 3
 _DECOY_QUANTILE = 0.95
@@ -70,6 +75,7 @@ class Trace:
         index_sha256: the index that was asked.
         preconditioner: its version that scored.
         milliseconds: how long it took, models and index open.
+        recall: of the prefilter, where one chose whom to look at.
     """
 
     sources: tuple[Source, ...]
@@ -80,6 +86,7 @@ class Trace:
     index_sha256: str
     preconditioner: int
     milliseconds: int
+    recall: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the trace as a JSON object."""
@@ -93,6 +100,7 @@ def trace(
     k: int = 5,
     *,
     passage_characters: int = 0,
+    prefilter: Prefilter | None = None,
 ) -> Trace:
     """Find the strongest sources of one text.
 
@@ -103,6 +111,7 @@ def trace(
         k: how many sources to name.
         passage_characters: show so many characters of each source's text, where the
             corpus is at hand; 0 shows metadata only.
+        prefilter: look only at its candidates (rule 5).
 
     Raises:
         ScoringError: the text has no token to score, or the model has no tokenizer.
@@ -123,42 +132,77 @@ def trace(
     if not encoded.scored:
         raise ScoringError("the text has no token to score; give at least one word")
     index = attributor.index
-    scores = attributor.documents([encoded])
-    values = nanonats(scores.influence)[0]  # [N]
-    table = index.documents
-    trained = (table["kind"] == "trained").to_numpy() & table["alive"].to_numpy()
-    weights = table["unit_weight"].to_numpy()
-    total = int(np.rint(values[trained] * weights[trained]).sum())
-    gain = int(nanonats(scores.gains)[0])
-    ceiling = _decoy_ceiling(values, (table["kind"] == "decoy").to_numpy())
-    order = [i for i in np.lexsort((np.arange(len(values)), -values)).tolist() if trained[i]]
+    found = _scored(attributor, encoded, prefilter)
+    ceiling = _decoy_ceiling(found.values[found.decoys])
+    order = np.lexsort((found.rows, -found.values))
+    ranked = [(int(found.rows[i]), int(found.values[i])) for i in order if found.trained[i]]
     sources = [
-        _source(attributor, i, int(values[i]), text, ceiling, passage_characters)
-        for i in _distinct(index, order, k)
+        _source(attributor, row, value, text, ceiling, passage_characters)
+        for row, value in _distinct(index, ranked, k)
     ]
+    flags = _flags(index, found.gain, found.total, encoded.scored)
     return Trace(
         tuple(sources),
-        gain,
-        total,
+        found.gain,
+        found.total,
         encoded.scored,
-        _flags(index, gain, total, encoded.scored),
+        flags if prefilter is None else (*flags, "approximate"),
         index.manifest.sha256,
         index.preconditioner.version,
         round(1000 * (time.monotonic() - begun)),
+        None if prefilter is None else float(prefilter.facts["recall"]),
     )
 
 
-def _distinct(index: GradientIndex, order: Sequence[int], k: int) -> list[int]:
-    """Return the first k rows of different evidence clusters (rule 1)."""
+@dataclass(frozen=True)
+class _Scored:
+    """Documents that were looked at, [n] each, and what is known of the whole text."""
+
+    rows: np.ndarray
+    values: np.ndarray
+    trained: np.ndarray
+    decoys: np.ndarray
+    gain: int
+    total: int
+
+
+def _scored(attributor: Attributor, encoded: Encoded, prefilter: Prefilter | None) -> _Scored:
+    """Score every document, or the decoys and a prefilter's candidates."""
+    table = attributor.index.documents
+    trained = (table["kind"] == "trained").to_numpy() & table["alive"].to_numpy()
+    decoys = (table["kind"] == "decoy").to_numpy()
+    if prefilter is None:
+        scores = attributor.documents([encoded])
+        values = nanonats(scores.influence)[0]  # [N]
+        weights = table["unit_weight"].to_numpy()
+        total = int(np.rint(values[trained] * weights[trained]).sum())
+        gain = int(nanonats(scores.gains)[0])
+        return _Scored(np.arange(len(values)), values, trained, decoys, gain, total)
+    works = attributor.groups([encoded])
+    with pinned_threads(attributor.threads):
+        queries, _ = attributor.queries([encoded])
+        near = prefilter.candidates(attributor.index, queries)
+        rows = np.union1d(near[trained[near]], np.flatnonzero(decoys))
+        values = nanonats(exact_scores(attributor.index, queries, rows))[0]
+    paid = (attributor.index.groups["kind"] == "trained").to_numpy()
+    total = int(nanonats(works.influence)[0][paid].sum())
+    gain = int(nanonats(works.gains)[0])
+    return _Scored(rows, values, trained[rows], decoys[rows], gain, total)
+
+
+def _distinct(
+    index: GradientIndex, ranked: Sequence[tuple[int, int]], k: int
+) -> list[tuple[int, int]]:
+    """Return the first k (row, value) of different evidence clusters (rule 1)."""
     ids = index.documents["document_id"].to_list()
     cluster_of = {m: name for name, ms in index.manifest.content["clusters"].items() for m in ms}
     seen, kept = set(), []
-    for row in order:
+    for row, value in ranked:
         cluster = cluster_of.get(ids[row], ids[row])
         if cluster in seen:
             continue
         seen.add(cluster)
-        kept.append(row)
+        kept.append((row, value))
         if len(kept) == k:
             break
     return kept
@@ -207,8 +251,8 @@ def _grams(text: str) -> set[tuple[str, ...]]:
     return {tuple(words[i : i + _GRAM]) for i in range(len(words) - _GRAM + 1)}
 
 
-def _decoy_ceiling(values: np.ndarray, decoys: np.ndarray) -> int | None:
-    return int(np.quantile(values[decoys], _DECOY_QUANTILE)) if decoys.any() else None
+def _decoy_ceiling(values: np.ndarray) -> int | None:
+    return int(np.quantile(values, _DECOY_QUANTILE)) if len(values) else None
 
 
 def _flags(index: GradientIndex, gain: int, total: int, tokens: int) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`byline index build|append|remove|refit|compact|verify|info` and `byline attribute`."""
+"""`byline index build|append|remove|refit|compact|prefilter|verify|info` and `byline attribute`."""
 
 from __future__ import annotations
 
@@ -200,6 +200,25 @@ def compact(folder: Path, key: Path | None, as_json: bool) -> None:  # noqa: FBT
     workspace = open_workspace(folder)
     manifest = rewrite(workspace.index, signer=_signer(key, workspace))
     emit({"manifest": manifest.sha256}, [f"index is now {manifest.sha256}"], as_json=as_json)
+
+
+@index.command("prefilter")
+@workspace_option
+@click.option("--width", default=1024, show_default=True, help="Numbers in a document's sketch.")
+@click.option("--candidates", default=256, show_default=True, help="Documents scored exactly.")
+@json_option
+def prefilter(folder: Path, width: int, candidates: int, as_json: bool) -> None:  # noqa: FBT001
+    """Make the approximate first look of `byline trace --approximate`; print its recall."""
+    from attribution.index_prefilter import build_prefilter  # noqa: PLC0415 - torch, faiss
+
+    facts = build_prefilter(open_workspace(folder).index, width=width, candidates=candidates)
+    lines = [f"{key:<20} {value}" for key, value in facts.items()]
+    said = (
+        f"approximate: of the {facts['recall_of']} strongest sources {facts['recall']:.1%} are "
+        f"found (least {facts['recall_least']:.0%}), measured on {facts['recall_queries']} "
+        f"{facts['recall_queries_are']}"
+    )
+    emit(facts, [*lines, said], as_json=as_json)
 
 
 @index.command("verify")

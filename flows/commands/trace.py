@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,9 @@ from flows.commands.options import (
     open_workspace,
     workspace_option,
 )
+
+if TYPE_CHECKING:
+    from attribution.trace import Trace
 
 
 @click.command("trace")
@@ -31,6 +35,9 @@ from flows.commands.options import (
 @click.option(
     "--passages", is_flag=True, help="Show the beginning of each source, as policy allows."
 )
+@click.option(
+    "--approximate", is_flag=True, help="Look only where `byline index prefilter` points."
+)
 @access_options
 @json_option
 def trace(  # noqa: PLR0913, PLR0917 - the options of one command
@@ -41,10 +48,13 @@ def trace(  # noqa: PLR0913, PLR0917 - the options of one command
     prompt: str | None,
     count: int,
     passages: bool,  # noqa: FBT001
+    approximate: bool,  # noqa: FBT001
     asked: Asked,
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Name the strongest sources of one text, with flags where they are in doubt."""
+    from attribution.index_read import GradientIndex  # noqa: PLC0415 - torch
+    from attribution.influence import Attributor  # noqa: PLC0415 - torch
     from attribution.trace import trace as find_sources  # noqa: PLC0415 - torch
 
     asked_text = _text(words, text, file)
@@ -55,15 +65,27 @@ def trace(  # noqa: PLR0913, PLR0917 - the options of one command
             "this workspace shows no passages: [attribution] passage_characters is 0; "
             "trace without --passages, or raise it if the agreements allow"
         )
+    attributor = Attributor(GradientIndex.open(workspace.index))
+    prefilter = None
+    if approximate:
+        from attribution.index_prefilter import open_prefilter  # noqa: PLC0415 - faiss
+
+        prefilter = open_prefilter(attributor.index)
     found = find_sources(
-        workspace.index,
+        attributor,
         asked_text,
         prompt,
         count,
         passage_characters=allowed if passages else 0,
+        prefilter=prefilter,
     )
     name = name_object(workspace, "trace", f"{prompt or ''}\0{asked_text}", secret=True)
     recorded = record_access(workspace, "trace", name, asked)
+    emit({**found.as_json(), "access_recorded": recorded}, _lines(found, recorded), as_json=as_json)
+
+
+def _lines(found: Trace, recorded: bool) -> list[str]:  # noqa: FBT001
+    """Say what was found, for a person."""
     lines = []
     for source in found.sources:
         nats = source.influence_nanonats / 10**9
@@ -78,8 +100,9 @@ def trace(  # noqa: PLR0913, PLR0917 - the options of one command
         f"together {total:.3f}"
     )
     lines += [f"doubt: {flag}" for flag in found.flags]
-    lines += access_line(recorded=recorded)
-    emit({**found.as_json(), "access_recorded": recorded}, lines, as_json=as_json)
+    if found.recall is not None:
+        lines.append(f"a strongest source is among those looked at in {found.recall:.0%} of cases")
+    return [*lines, *access_line(recorded=recorded)]
 
 
 def _text(words: str | None, text: str | None, file: Path | None) -> str:
