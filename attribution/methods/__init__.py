@@ -8,6 +8,7 @@
     tracin               gradient dot product at the checkpoints, by their learning rates
     trackstar            scaled, projected, preconditioned gradients of length one
     bidirectional        change of each text's loss when the model is moved along the output
+    stride               steering operators of random subsets, sparse weights read back
     hidden_states        centred cosine of pooled hidden states, any layer
     embedding            cosine of any local sentence encoder
     bm25, tfidf          lexical, over token ids
@@ -35,6 +36,7 @@ from attribution.methods.protocol import (
     options_of,
     with_options,
 )
+from attribution.methods.stride import Stride
 from attribution.methods.tfidf import TfIdf
 from attribution.methods.tracin import GradientCosine, TracIn
 from attribution.methods.trackstar import TrackStar
@@ -48,6 +50,7 @@ _ALL: tuple[Method, ...] = (
     TracIn(),
     TrackStar(),
     Bidirectional(),
+    Stride(),
     HiddenStates(),
     Embedding(),
     Bm25(),
