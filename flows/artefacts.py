@@ -27,6 +27,7 @@ import polars as pl
 from flows.data_errors import ArtefactAlteredError, ArtefactFormatError, ArtefactMissingError
 from flows.errors import DiskFullError
 
+RETENTION_FORMAT = "byline-retention/1"
 ROW_GROUP_ROWS = 50_000
 _CHUNK_BYTES = 1 << 20
 
@@ -226,16 +227,28 @@ def recorded_sha256(manifest: Mapping[str, Any], file_name: str) -> str:
     raise ArtefactFormatError(file_name, "a sha256 in its manifest", recorded)
 
 
-def cited_sha256(manifest: Mapping[str, Any], file_name: str) -> str:
-    """Give the digest by which later artefacts cite a data file.
+def retention_path(data_path: Path) -> Path:
+    """Give the path of the note that a data file's texts were dropped (`flows.retention`)."""
+    return data_path.with_name(data_path.name.removesuffix(".parquet") + ".retention.json")
 
-    It is the file's own, unless its texts were dropped since: then it is the one from before, so
-    that what was computed from the file still names the same input.
 
-    Raises:
-        ArtefactFormatError: the manifest does not describe that file.
+def is_as_recorded(data_path: Path, recorded: str) -> bool:
+    """Say whether a data file has the bytes its manifest was written for, less dropped texts.
+
+    Args:
+        data_path: the file.
+        recorded: its sha256 in the manifest, which never changes.
     """
-    return recorded_sha256(manifest.get("retention", manifest), file_name)
+    return data_path.exists() and sha256_file(data_path) in _accepted(data_path, recorded)
+
+
+def _accepted(data_path: Path, recorded: str) -> set[str]:
+    """Give the digests a file may have: the one recorded, and the one after its texts went."""
+    note = retention_path(data_path)
+    if not note.exists():
+        return {recorded}
+    said = read_manifest(note, RETENTION_FORMAT, step="`byline retention`")
+    return {recorded, str(said["after"])} if said["before"] == recorded else {recorded}
 
 
 def verify_data(data_path: Path, form: str, *, step: str = "an earlier step") -> dict[str, Any]:
@@ -253,7 +266,9 @@ def verify_data(data_path: Path, form: str, *, step: str = "an earlier step") ->
         ArtefactError: one of the two is missing, of another format, or altered.
     """
     manifest = read_manifest(manifest_path(data_path), form, step=step)
-    verify_file(data_path, recorded_sha256(manifest, data_path.name), step=step)
+    recorded = recorded_sha256(manifest, data_path.name)
+    if not is_as_recorded(data_path, recorded):
+        verify_file(data_path, recorded, step=step)
     return manifest
 
 

@@ -24,7 +24,7 @@ from contracts.money import format_units
 from contracts.period import Period
 from contracts.store import ContractStore
 from flows.artefacts import canonical_json, read_manifest, write_bytes
-from flows.books import find_entry, open_books, read_agreements
+from flows.books import open_books, read_agreements
 from flows.close_entries import Paper
 from flows.close_plan import ClosePlan, agreements_of
 from flows.close_work import PeriodWork, inputs_file
@@ -36,8 +36,7 @@ from flows.night import Night
 from flows.period_files import period_files, read_rates
 from flows.progress import Reporter
 from flows.seal import seal_books
-from flows.settle import SCOPE as NIGHTLY
-from flows.settle import entry_key
+from flows.settle import is_settled
 from flows.workspace import Workspace
 from ledger import chart
 from ledger.checkpoint import Checkpoint
@@ -159,7 +158,6 @@ def check_nights(workspace: Workspace, books: LedgerStore, period: str) -> None:
     Raises:
         CloseError: names the first one and the command that settles it.
     """
-    pool_id = workspace.settings.pool.id
     for path in sorted((workspace.root / "outputs").glob("*.manifest.json")):
         manifest = read_manifest(path, OUTPUTS_FORMAT)
         if Period.of(Date.fromisoformat(manifest["date"])).text != period:
@@ -167,7 +165,7 @@ def check_nights(workspace: Workspace, books: LedgerStore, period: str) -> None:
         name = path.name.removesuffix(".manifest.json")
         late = name.partition(".late-")[2]
         night = Night(workspace, Date.fromisoformat(manifest["date"]), (), late)
-        if find_entry(books, NIGHTLY, entry_key(night, pool_id)) is None:
+        if not is_settled(night, books):
             raise CloseError(
                 f"{name} was ingested and is not settled, so {period} would be closed without "
                 f"it; nothing was closed. Run `byline nightly --date {manifest['date']}` first"

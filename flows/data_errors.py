@@ -5,6 +5,8 @@ Kept beside `flows/errors.py` because they are many; the command line catches Fl
 
 from __future__ import annotations
 
+from typing import Any
+
 from flows.errors import FlowError
 
 
@@ -81,5 +83,18 @@ class EstimationError(FlowError):
     """Influence, sample and catalogue do not fit together, so nobody can be credited."""
 
 
+class AppealError(FlowError):
+    """A filter's decision cannot be taken back as asked."""
+
+
 class ReconciliationError(FlowError):
-    """Our counts and the gateway's totals differ by more than the settings allow."""
+    """Our counts and the gateway's totals differ by more than the settings allow.
+
+    Args:
+        text: both sides and the gap.
+        found: the comparison (`flows.reconciliation.Reconciliation`).
+    """
+
+    def __init__(self, text: str, found: Any) -> None:
+        self.found = found
+        super().__init__(text)

@@ -12,8 +12,10 @@ from flows.ingest_schema import OUTPUTS_FORMAT
 from flows.night import Night
 from flows.sampling import (
     SAMPLE_FORMAT,
+    TENANT_CLASS,
     Draw,
     check_draw,
+    class_of,
     inclusion_ppt,
     night_seed,
     stratum_name,
@@ -56,5 +58,6 @@ def find_draw(workspace: Workspace, date: Date, event_id: str) -> Draw:
             f"output {event_id} was not payable ({row['exclusion_reason']}), so it was not drawn"
         )
     columns = manifest["strata_columns"]
+    row[TENANT_CLASS] = class_of(manifest.get("tenant_classes", {}), row["tenant_hmac"])
     stratum = stratum_of(manifest, stratum_name(columns, [row[name] for name in columns]))
     return check_draw(event_id, seed_hex=seed, pi_ppt=inclusion_ppt(row["value_units"], stratum))

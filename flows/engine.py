@@ -8,7 +8,8 @@ below `prefect/` in the workspace, keeps results as JSON, and sends no telemetry
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from datetime import date as Date  # noqa: N812 - `date` is the argument's name everywhere
 from pathlib import Path
 
@@ -16,15 +17,19 @@ from flows.intake import late_nights
 from flows.locks import hold
 from flows.night import Night, StepOutcome
 from flows.nightly import STEPS
-from flows.progress import Reporter
+from flows.progress import Reporter, Step
+from flows.retention import drop_due
 from flows.workspace import Workspace
+
+NightSaid = dict[str, StepOutcome]
+StepRunner = Callable[[str, Night, Reporter], StepOutcome]
 
 
 def run_night(
     workspace: Workspace,
     date: Date,
     *,
-    logs: Sequence[Path] | None = None,
+    logs: Sequence[str | Path] | None = None,
     engine: str | None = None,
     approved_by: str | None = None,
     reporter: Reporter | None = None,
@@ -34,7 +39,7 @@ def run_night(
     Args:
         workspace: the installation.
         date: the night.
-        logs: files, folders or globs; the workspace's `logs/` when None.
+        logs: files, folders, globs or fsspec URLs; the workspace's `logs/` when None.
         engine: `inline` or `prefect`; the settings decide when None.
         approved_by: who approves the adjustments of late batches.
         reporter: shows one line a step; nothing is shown when None.
@@ -47,42 +52,48 @@ def run_night(
         FlowError: a step cannot be done; what was done before it stays.
     """
     reporter = reporter or Reporter(enabled=False)
-    chosen = engine or workspace.settings.engine.name
     night = Night(workspace, date, tuple(logs or (workspace.logs,)), "", approved_by)
-    with hold(workspace.locks, f"night-{date.isoformat()}") as died:
-        if died:
-            reporter.say(f"     taking over from {died}, which did not finish")
-        said = {night.name: run_steps(night, reporter, engine=chosen)}
-        for late in late_nights(night):
-            reporter.say(f"     late records of {date.isoformat()}, batch {late.late}")
-            said[late.name] = run_steps(late, reporter, engine=chosen)
-    return said
-
-
-def run_steps(night: Night, reporter: Reporter, *, engine: str) -> dict[str, StepOutcome]:
-    """Run every step of a night or of a late batch.
-
-    Args:
-        night: what to settle.
-        reporter: shows one line a step.
-        engine: `inline` or `prefect`.
-
-    Returns:
-        What each step said, by its name, in order.
-    """
-    if engine == "prefect":
-        os.environ.update(prefect_environment(night.workspace))
+    if (engine or workspace.settings.engine.name) == "prefect":
+        os.environ.update(prefect_environment(workspace))
         # Prefect reads its environment when it is imported, and takes seconds to import.
         from flows.engine_prefect import run_as_flow  # noqa: PLC0415
 
         return run_as_flow(night, reporter)
-    return {name: run_step(name, night, reporter) for name in STEPS}
+    return under_lock(night, reporter, run_step)
 
 
-def run_step(name: str, night: Night, reporter: Reporter) -> StepOutcome:
-    """Run one step and show its line."""
+def under_lock(night: Night, reporter: Reporter, run: StepRunner) -> dict[str, NightSaid]:
+    """Run every step of a night and of its late batches while nobody else may.
+
+    Args:
+        night: what to settle.
+        reporter: told what an operator must know beside the steps.
+        run: runs one step by its name; the engines differ in this only.
+
+    Returns:
+        What each step said, by night and step; the night itself first.
+
+    Raises:
+        LockHeldError: another process settles this night.
+    """
+    with hold(night.workspace.locks, f"night-{night.date.isoformat()}") as died:
+        if died:
+            reporter.say(f"     taking over from {died}, which did not finish")
+        said = {night.name: {name: run(name, night, reporter) for name in STEPS}}
+        for late in late_nights(night):
+            reporter.say(f"     late records of {night.date.isoformat()}, batch {late.late}")
+            said[late.name] = {name: run(name, late, reporter) for name in STEPS}
+        for name in drop_due(night.workspace, datetime.now(tz=UTC).date()):
+            reporter.say(f"     texts of {name} dropped: older than the settings keep them")
+    return said
+
+
+def run_step(
+    name: str, night: Night, reporter: Reporter, watch: Callable[[Step], Step] | None = None
+) -> StepOutcome:
+    """Run one step and show its line; `watch` may put itself between the step and its screen."""
     with reporter.step(name) as step:
-        outcome = STEPS[name](night, step)
+        outcome = STEPS[name](night, watch(step) if watch else step)
         step.result(outcome.text if outcome.worked else f"{outcome.text} (was done)")
     return outcome
 
@@ -104,6 +115,7 @@ def prefect_environment(workspace: Workspace) -> Mapping[str, str]:
         # Twenty seconds, the default, were not enough on two busy cores.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": str(settings.startup_timeout_s),
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
         "PREFECT_LOGGING_LEVEL": "WARNING",
         "PREFECT_LOGGING_TO_API_ENABLED": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -4,11 +4,12 @@ The rules are asked in this order and the first that applies names the reason:
 
     error           the call failed
     test            marked as a test, or from a tenant listed as internal
-    redacted, tool_call        decided by the log format: there is no text to attribute
+    redacted, tool_call, bot   decided by the log format: no text to attribute, or a marked robot
     empty           the output has no text but white space
     cache_hit       answered from a cache, unless the settings pay for those
     self_dealing    the tenant is a payee, or acts for one
-    bot             more outputs in one minute by one user (or tenant without users) than allowed
+    bot             the user is listed as a robot
+    velocity        more outputs in one minute by one user (or tenant without users) than allowed
     duplicate       same tenant, prompt and output as an earlier output that is still payable
     near_duplicate  same tenant, and the same letters as an earlier output, if they are many
     name_prompting  one user names one creator in more prompts of the date than allowed
@@ -30,7 +31,7 @@ import polars as pl
 
 _BLANK = r"^\s*$"
 _NOT_LETTERS = r"[^\p{L}]+"
-_TEXTLESS = ("error", "redacted", "tool_call", "empty")
+TEXTLESS = ("error", "redacted", "tool_call", "empty")
 KEY_COLUMNS = (
     "event_id",
     "tenant_hmac",
@@ -62,6 +63,7 @@ class FilterSettings:
         name_prompts_max: prompts of one user in a day that may name one creator.
         user_per_day_max: outputs one user may cause in a day; 0 = any number.
         tenant_per_day_max: the same for a tenant.
+        bot_users: pseudonyms of users that are robots.
         appeals: event ids of exclusions that were appealed with success.
     """
 
@@ -76,6 +78,7 @@ class FilterSettings:
     name_prompts_max: int = 20
     user_per_day_max: int = 0
     tenant_per_day_max: int = 0
+    bot_users: frozenset[str] = frozenset()
     appeals: frozenset[str] = frozenset()
 
 
@@ -94,7 +97,12 @@ def keys_of(
         few), `named` (creators the prompt names) and `rank`.
     """
     settings = settings or FilterSettings()
-    blank = pl.col("output_text").fill_null("").str.contains(_BLANK)
+    # A text that was dropped after its night left its digest; one that never was has none.
+    blank = (
+        pl.when(pl.col("output_text").is_null())
+        .then(pl.col("output_sha256").is_null())
+        .otherwise(pl.col("output_text").str.contains(_BLANK))
+    )
     letters = pl.col("output_text").str.to_lowercase().str.replace_all(_NOT_LETTERS, "")
     many = letters.str.len_chars() >= max(1, settings.near_duplicate_letters_min)
     near = (
@@ -138,6 +146,8 @@ def decide(keys: pl.DataFrame, settings: FilterSettings) -> pl.DataFrame:
         .then(pl.lit("cache_hit"))
         .when(pl.col("tenant_hmac").is_in(sorted(dealing)))
         .then(pl.lit("self_dealing"))
+        .when(pl.col("user_hmac").is_in(sorted(settings.bot_users)))
+        .then(pl.lit("bot"))
     )
     marked = keys.with_columns(reason.alias("reason"))
     marked = _mark_bursts(marked, settings)
@@ -156,7 +166,7 @@ def decide(keys: pl.DataFrame, settings: FilterSettings) -> pl.DataFrame:
         everybody = users | ~users
         limit = settings.tenant_per_day_max
         marked = _mark_beyond(marked, limit, ("tenant_hmac",), among=everybody)
-    won = pl.col("event_id").is_in(sorted(settings.appeals)) & ~pl.col("reason").is_in(_TEXTLESS)
+    won = pl.col("event_id").is_in(sorted(settings.appeals)) & ~pl.col("reason").is_in(TEXTLESS)
     marked = marked.with_columns(pl.when(~won).then(pl.col("reason")).alias("reason"))
     return marked.select("event_id", pl.col("reason").alias("exclusion_reason")).sort("event_id")
 
@@ -180,8 +190,9 @@ def _mark_bursts(marked: pl.DataFrame, settings: FilterSettings) -> pl.DataFrame
     joined = marked.with_columns(minute.alias("minute")).join(
         bursts, on=["tenant_hmac", "user_hmac", "minute"], how="left", nulls_equal=True
     )
-    bot = pl.when(pl.col("reason").is_null() & pl.col("burst").fill_null(value=False))
-    return joined.with_columns(bot.then(pl.lit("bot")).otherwise(pl.col("reason")).alias("reason"))
+    fast = pl.when(pl.col("reason").is_null() & pl.col("burst").fill_null(value=False))
+    reason = fast.then(pl.lit("velocity")).otherwise(pl.col("reason"))
+    return joined.with_columns(reason.alias("reason"))
 
 
 def _mark_repetitions(marked: pl.DataFrame, columns: tuple[str, ...], reason: str) -> pl.DataFrame:

@@ -8,8 +8,9 @@
    (counted), or rejected (quarantined with reason, file, line, digest and text). Counts foot.
 2. The same logs give the same bytes; a record read again changes nothing; a later revision of a
    record replaces it as long as the date is not sampled.
-3. Once the date is sampled its table never changes. New records become a late batch, named by its
-   batch root; revised ones are quarantined ("revised_after_sample") for a person to adjust.
+3. Once the date is sampled its table never changes. New records, and outputs whose exclusion was
+   appealed with success, become a late batch, named by its batch root; revised ones are
+   quarantined ("revised_after_sample") for a person to adjust.
 4. batch_root = SHA256("byline-batch/1" LF, then for every output in the order of ids
    event_id SP raw_sha256 LF). It fixes the night's seed before anything is scored, and anybody with
    a list of the records can recompute it with sha256sum.
@@ -174,6 +175,9 @@ def _read_file(
     """Read one file's records into the spool, or into the tally."""
     if adapter is None:
         tally.formats[file.label] = "empty"
+        empty = reader_of(file)
+        tally.records += sum(1 for _ in empty)
+        tally.inputs[file.label] = empty.sha256
         return
     reader = reader_of(file)
     rejects: list[tuple[int | None, Reject]] = []
@@ -294,7 +298,7 @@ def _write_table(
             "currency": settings.currency,
             "log_formats": tally.formats,
             "counts": {**counts, **exclusion_counts(keys, decisions)},
-            "filters": _plain(settings.filters),
+            "filters": plain_filters(settings.filters),
         },
     )
 
@@ -324,7 +328,9 @@ def _write_late(
         .collect(engine="streaming")
     )
     tally.rejects.extend(_revisions(revised))
-    fresh = rows.join(known, on="event_id", how="anti", maintain_order="left")
+    won = _appealed(settled, settings.filters.appeals)
+    fresh = pl.concat([rows.join(known, on="event_id", how="anti"), won.lazy()]).sort("event_id")
+    settled = settled.filter(~pl.col("event_id").is_in(won["event_id"].implode()))
     new_late = None
     if fresh.select(pl.len()).collect(engine="streaming").item():
         new_late = out.with_name(f"{out.stem}.late-{batch_root(fresh)[:12]}.parquet")
@@ -332,6 +338,14 @@ def _write_late(
         _write_table(new_late, fresh, date, tally, counts, settings, settled)
     rejected = write_quarantine(quarantine, tally.rejects)
     return IngestResult(out, manifest, late_batches(out), new_late, sum(rejected.values()))
+
+
+def _appealed(settled: pl.LazyFrame, appeals: frozenset[str]) -> pl.DataFrame:
+    """Find the settled rows whose exclusion was taken back and that are payable nowhere yet."""
+    asked = settled.filter(pl.col("event_id").is_in(sorted(appeals))).collect(engine="streaming")
+    paid = asked.filter(pl.col("payable"))["event_id"].implode()
+    lost = asked.filter(~pl.col("event_id").is_in(paid) & pl.col("output_text").is_not_null())
+    return lost.unique("event_id", keep="first", maintain_order=True)
 
 
 def _revisions(revised: pl.DataFrame) -> Iterator[Reject]:
@@ -344,11 +358,12 @@ def _revisions(revised: pl.DataFrame) -> Iterator[Reject]:
         yield Reject(file, line, "revised_after_sample", detail, raw, "")
 
 
-def _plain(filters: FilterSettings) -> dict[str, Any]:
+def plain_filters(filters: FilterSettings) -> dict[str, Any]:
     """Give the filters' settings as JSON."""
     values = dict(vars(filters))
     values["test_tenants"] = sorted(filters.test_tenants)
     values["appeals"] = sorted(filters.appeals)
+    values["bot_users"] = sorted(filters.bot_users)
     # Names of people stay in the settings; the manifest only fixes which list was used.
     names = dict(sorted((filters.names or {}).items()))
     values["names"] = {"count": len(names), "sha256": sha256_bytes(canonical_json(names))}

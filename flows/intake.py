@@ -8,18 +8,32 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import date as Date  # noqa: N812 - `date` is the argument's name everywhere
 from pathlib import Path
 from typing import Any
 
-from flows.artefacts import is_complete, read_manifest
+import polars as pl
+
+from flows.appeals import read_appeals
+from flows.artefacts import is_complete, manifest_path, read_manifest
 from flows.canonical_rows import IngestSettings, pseudonym
+from flows.data_errors import ReconciliationError
 from flows.filter import FilterSettings
-from flows.ingest import ingest, late_batches
+from flows.ingest import ingest, late_batches, plain_filters
 from flows.ingest_schema import OUTPUTS_FORMAT
 from flows.logs.reading import LineReader, find_logs
 from flows.night import Night, StepOutcome
 from flows.progress import Step
 from flows.quarantine import read_quarantine
+from flows.reconciliation import (
+    GatewayTotal,
+    Reconciliation,
+    read_total,
+    reconcile,
+    write_reconciliation,
+)
 from flows.sampling import SAMPLE_FORMAT
 from flows.workspace import Workspace
 
@@ -48,7 +62,7 @@ def ingest_step(night: Night, _step: Step) -> StepOutcome:
         quarantine_file(night),
         read_hmac_key(night.workspace),
         settings=ingest_settings(night.workspace),
-        filters=filter_settings(night.workspace),
+        filters=filter_settings(night.workspace, night.date),
         settled=is_complete(night.sample, SAMPLE_FORMAT),
         now_us=_now_us(night.workspace),
     )
@@ -67,7 +81,10 @@ def filter_step(night: Night, _step: Step) -> StepOutcome:
         _step: told nothing.
 
     Returns:
-        Payable outputs, and the excluded ones by reason.
+        Payable outputs, the excluded ones by reason, and the comparison with the gateway.
+
+    Raises:
+        ReconciliationError: the gateway counts otherwise and the night is not sampled yet.
     """
     counts = read_manifest(night.manifest("outputs"), OUTPUTS_FORMAT)["counts"]
     excluded = {reason: entry["outputs"] for reason, entry in counts["excluded"].items()}
@@ -75,11 +92,76 @@ def filter_step(night: Night, _step: Step) -> StepOutcome:
     whole = payable + sum(excluded.values())
     assert whole == counts["outputs"], (whole, counts)
     named = ", ".join(f"{count} {reason}" for reason, count in excluded.items())
+    units = {reason: entry["value_units"] for reason, entry in counts["excluded"].items()}
+    values = {"payable": payable, "excluded": excluded, "excluded_units": units}
+    values |= {"payable_units": counts["payable"]["value_units"], "rejected": counts["rejected"]}
+    told = _reconciled(night)
+    if told is not None:
+        values["reconciliation"] = asdict(told)
     return StepOutcome(
-        f"{payable} payable" + (f"; out: {named}" if named else ""),
+        f"{payable} payable" + (f"; out: {named}" if named else "") + _gap_text(told),
         worked=True,
-        values={"payable": payable, "excluded": excluded},
+        values=values,
     )
+
+
+def reconcile_night(night: Night, total: GatewayTotal) -> Reconciliation:
+    """Compare a date's outputs, late batches and rejects with a gateway's total, and keep both.
+
+    Args:
+        night: the date.
+        total: what the gateway says.
+
+    Returns:
+        Both sides and the gaps.
+
+    Raises:
+        ReconciliationError: the gap is beyond the tolerance; the record of it is written.
+    """
+    tolerance = night.workspace.settings.ingest.gateway_tolerance_ppm
+    tables = tables_of(night)
+    found = reconcile(night.date, tables, quarantine_file(night), total, tolerance_ppm=tolerance)
+    write_reconciliation(reconciliation_file(night), found, tables)
+    return found
+
+
+def reconciliation_file(night: Night) -> Path:
+    """Name the record of a date's comparison with the gateway."""
+    return night.outputs.with_name(f"{night.date.isoformat()}.reconciliation.json")
+
+
+def gateway_file(workspace: Workspace, date: Date) -> Path:
+    """Name the file of what the gateway says about a date."""
+    return workspace.root / "gateway" / f"{date.isoformat()}.json"
+
+
+def _reconciled(night: Night) -> Reconciliation | None:
+    """Compare with the gateway if it has said anything.
+
+    A gap stops a night that is not sampled yet. A settled one is not stopped, since its late
+    batches are what closes the gap; its line says it until it is closed.
+    """
+    total = None if night.late else read_total(gateway_file(night.workspace, night.date))
+    if total is None:
+        return None
+    try:
+        return reconcile_night(night, total)
+    except ReconciliationError as error:
+        if not is_complete(night.sample, SAMPLE_FORMAT):
+            raise
+        kept: Reconciliation = error.found
+        return kept
+
+
+def _gap_text(told: Reconciliation | None) -> str:
+    """Say a comparison in a few words."""
+    if told is None:
+        return ""
+    if told.within_tolerance:
+        return "; as the gateway counts"
+    gap = f"; GAP of {told.calls_gap:+d} calls"
+    money = told.value_gap_units
+    return gap + (f" and {money:+d} units" if money else "") + f" to {told.gateway.source}"
 
 
 def late_nights(night: Night) -> list[Night]:
@@ -100,14 +182,15 @@ def ingest_settings(workspace: Workspace) -> IngestSettings:
         territory=section.territory,
         clock_skew_s=section.clock_skew_s,
         log_format=section.log_format or None,
+        field_map=_pairs(section.field_map) or None,
     )
 
 
-def filter_settings(workspace: Workspace) -> FilterSettings:
-    """Give the filters, with tenants' names replaced by their pseudonyms."""
+def filter_settings(workspace: Workspace, date: Date) -> FilterSettings:
+    """Give a date's filters, with tenants' and users' names replaced by their pseudonyms."""
     section = workspace.settings.filter
     key = read_hmac_key(workspace)
-    dealing = dict(pair.split("=", 1) for pair in section.self_dealing)
+    dealing = _pairs(section.self_dealing)
     return FilterSettings(
         test_tenants=frozenset(pseudonym(key, "tenant", name) for name in section.test_tenants),
         self_dealing={pseudonym(key, "tenant", t): party for t, party in dealing.items()},
@@ -115,7 +198,26 @@ def filter_settings(workspace: Workspace) -> FilterSettings:
         user_per_minute_max=section.user_per_minute_max,
         tenant_per_minute_max=section.tenant_per_minute_max,
         drop_duplicates=section.drop_duplicates,
+        near_duplicate_letters_min=section.near_duplicate_letters_min,
+        names={name.lower(): creator for name, creator in _pairs(section.names).items()},
+        name_prompts_max=section.name_prompts_max,
+        user_per_day_max=section.user_per_day_max,
+        tenant_per_day_max=section.tenant_per_day_max,
+        bot_users=frozenset(pseudonym(key, "user", name) for name in section.bot_users),
+        appeals=frozenset(read_appeals(appeals_file(workspace, date))),
     )
+
+
+def _pairs(items: Iterable[str]) -> dict[str, str]:
+    """Read a list of LEFT=RIGHT."""
+    return dict(item.split("=", 1) for item in items)
+
+
+def tenant_classes(workspace: Workspace) -> dict[str, str]:
+    """Give the class of each tenant that has one, by its pseudonym."""
+    key = read_hmac_key(workspace)
+    classes = _pairs(workspace.settings.night.tenant_classes)
+    return {pseudonym(key, "tenant", tenant): name for tenant, name in sorted(classes.items())}
 
 
 def read_hmac_key(workspace: Workspace) -> bytes:
@@ -130,20 +232,58 @@ def read_hmac_key(workspace: Workspace) -> bytes:
     return key
 
 
+def appeals_file(workspace: Workspace, date: Date) -> Path:
+    """Name the file of a date's granted appeals."""
+    return workspace.root / "appeals" / f"{date.isoformat()}.jsonl"
+
+
+def tables_of(night: Night) -> list[Path]:
+    """List the tables of a date: the night's own, then its late batches."""
+    return [night.outputs, *late_batches(night.outputs)]
+
+
+def excluded_outputs(tables: Sequence[Path]) -> list[tuple[str, str, int]]:
+    """List the outputs that a filter took out and that no later table pays.
+
+    Args:
+        tables: from `tables_of`.
+
+    Returns:
+        event_id, reason and value in units, by event.
+    """
+    rows = pl.scan_parquet(list(tables)).select(
+        "event_id", "exclusion_reason", "value_units", "payable"
+    )
+    out = rows.filter(~pl.col("payable")).select("event_id", "exclusion_reason", "value_units")
+    paid = rows.filter("payable").select("event_id")
+    return list(out.join(paid, on="event_id", how="anti").sort("event_id").collect().iter_rows())
+
+
 def quarantine_file(night: Night) -> Path:
     """Name the file of a date's rejects."""
     return night.workspace.root / "quarantine" / f"{night.date.isoformat()}.jsonl"
 
 
 def _all_read(night: Night) -> bool:
-    """Say whether the bytes of every log are in the tables of the date already."""
+    """Say whether every log is in the tables of the date already, judged as the settings say.
+
+    Once the night is sampled only appeals count: they alone can change what is payable then.
+    """
     if not is_complete(night.outputs, OUTPUTS_FORMAT):
         return False
-    tables = [night.outputs, *late_batches(night.outputs)]
     known: dict[str, Any] = {}
-    for table in tables:
-        manifest = table.with_name(table.name.removesuffix(".parquet") + ".manifest.json")
-        known |= read_manifest(manifest, OUTPUTS_FORMAT)["inputs"]
+    heard: set[str] = set()
+    for table in tables_of(night):
+        manifest = read_manifest(manifest_path(table), OUTPUTS_FORMAT)
+        known |= manifest["inputs"]
+        heard |= set(manifest["filters"]["appeals"])
+    filters = filter_settings(night.workspace, night.date)
+    own = read_manifest(night.manifest("outputs"), OUTPUTS_FORMAT)
+    same = own["filters"] == plain_filters(filters) and own["currency"] == (
+        night.workspace.settings.pool.currency
+    )
+    if not (filters.appeals <= heard if is_complete(night.sample, SAMPLE_FORMAT) else same):
+        return False
     for log in find_logs(list(night.logs)):
         reader = LineReader(log)
         if any(False for _ in reader) or known.get(log.label) != reader.sha256:

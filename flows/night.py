@@ -36,7 +36,7 @@ class Night:
     Args:
         workspace: the installation.
         date: the night.
-        logs: log files that belong to this run, in a stable order.
+        logs: files, folders, globs or fsspec URLs that belong to this run, in a stable order.
         late: for records that came after the night was settled, the first characters of the
             digest of their files; empty for the night itself.
         approved_by: who approves an adjustment; only late batches need it.
@@ -44,7 +44,7 @@ class Night:
 
     workspace: Workspace
     date: Date
-    logs: tuple[Path, ...]
+    logs: tuple[str | Path, ...]
     late: str = ""
     approved_by: str | None = None
 
@@ -92,24 +92,13 @@ class Night:
         """Name the manifest of one of this night's artefacts."""
         return self._file(kind, ".manifest.json")
 
-    def parameters(self) -> dict[str, Any]:
-        """Give everything as JSON values; `Night.of` makes the same night again."""
-        return {
-            "folder": str(self.workspace.home),
-            "date": self.date.isoformat(),
-            "logs": [str(path) for path in self.logs],
-            "late": self.late,
-            "approved_by": self.approved_by,
-        }
-
     @classmethod
     def of(
         cls, folder: str, date: str, logs: list[str], late: str, approved_by: str | None
     ) -> Night:
-        """Make the night that `parameters` described."""
-        paths = tuple(Path(log) for log in logs)
+        """Make a night from plain JSON values, as a flow's parameters are."""
         workspace = Workspace.open(Path(folder))
-        return cls(workspace, Date.fromisoformat(date), paths, late, approved_by)
+        return cls(workspace, Date.fromisoformat(date), tuple(logs), late, approved_by)
 
     def _file(self, kind: str, suffix: str) -> Path:
         return self.workspace.night_file(kind, self.date, suffix, late=self.late)

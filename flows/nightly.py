@@ -26,8 +26,11 @@ from flows import attribute as attribution_step
 from flows import intake, seal, settle
 from flows.artefacts import (
     canonical_json,
+    is_as_recorded,
     is_complete,
+    manifest_path,
     read_manifest,
+    recorded_sha256,
     sha256_file,
     verify_data,
     write_bytes,
@@ -35,9 +38,16 @@ from flows.artefacts import (
 from flows.books import open_books
 from flows.estimation import ESTIMATES_FORMAT, INFLUENCE_FORMAT, Pool, estimate, ownership_on
 from flows.ingest_schema import OUTPUTS_FORMAT
+from flows.intake import tenant_classes
 from flows.night import Night, StepOutcome
 from flows.progress import Step
-from flows.sampling import SAMPLE_FORMAT, draw_sample, night_seed
+from flows.sampling import (
+    SAMPLE_FORMAT,
+    TENANT_CLASS,
+    carries_money,
+    draw_sample,
+    night_seed,
+)
 
 SEED_FORMAT = "byline-night-seed/1"
 POOL_PPM = 10**6
@@ -56,25 +66,30 @@ def sample_step(night: Night, _step: Step) -> StepOutcome:
         How many outputs were drawn from how many.
     """
     wanted = night.workspace.settings.night
+    classes = tenant_classes(night.workspace) if TENANT_CLASS in wanted.strata else {}
     given = {
-        "outputs": sha256_file(night.outputs),
         "strata_columns": list(wanted.strata),
         "target_size": wanted.sample_size,
+        "allocation": wanted.allocation,
+        "tenant_classes": classes,
     }
     if is_complete(night.sample, SAMPLE_FORMAT):
         manifest = read_manifest(night.manifest("sample"), SAMPLE_FORMAT)
-        same = manifest["inputs"]["outputs"] == given["outputs"]
-        if same and all(manifest[key] == given[key] for key in ("strata_columns", "target_size")):
+        same = manifest["inputs"]["outputs"] == _recorded(night.outputs, OUTPUTS_FORMAT)
+        if same and all(manifest.get(key, {}) == given[key] for key in given):
             return _said_sample(manifest, worked=False)
     outputs = verify_data(night.outputs, OUTPUTS_FORMAT, step="`byline ingest`")
-    previous_root = _fixed_root(night, str(outputs["batch_root"]))
+    fixed = _fixed_before_scoring(night, str(outputs["batch_root"]))
     manifest = draw_sample(
         night.outputs,
         night.sample,
-        seed_hex=night_seed(previous_root, str(outputs["batch_root"]), night.date),
+        seed_hex=night_seed(fixed["previous_root"], str(outputs["batch_root"]), night.date),
         target_size=wanted.sample_size,
         strata=wanted.strata,
-        previous_root=previous_root,
+        allocation=wanted.allocation,
+        spreads_ppm=fixed.get("spreads_ppm"),
+        classes=classes,
+        previous_root=fixed["previous_root"],
     )
     return _said_sample(manifest, worked=True)
 
@@ -99,7 +114,7 @@ def estimate_step(night: Night, _step: Step) -> StepOutcome:
     inputs = {
         "influence": sha256_file(night.influence),
         "gains": sha256_file(night.gains),
-        "sample": sha256_file(night.sample),
+        "sample": recorded_sha256(sample, night.sample.name),
         "ownership": owners.digest(),
     }
     done = _estimates_if_same(night, inputs, pool_units)
@@ -158,32 +173,63 @@ def guarded(kind: str, form: str, function: StepFunction) -> StepFunction:
     return run
 
 
+def unless_nil(function: StepFunction) -> StepFunction:
+    """Skip a step of a night on which no payable output has a value: there is nothing to divide."""
+
+    def run(night: Night, step: Step) -> StepOutcome:
+        manifest = read_manifest(night.manifest("sample"), SAMPLE_FORMAT, step="the sample step")
+        if carries_money(manifest):
+            return function(night, step)
+        return StepOutcome("nothing: no payable output has a value", worked=False)
+
+    return run
+
+
 STEPS: Mapping[str, StepFunction] = {
     "ingest": intake.ingest_step,
     "filter": intake.filter_step,
     "sample": guarded("sample", SAMPLE_FORMAT, sample_step),
-    "attribute": guarded("influence", INFLUENCE_FORMAT, attribution_step.attribute_step),
-    "estimate": guarded("estimates", ESTIMATES_FORMAT, estimate_step),
-    "settle": settle.settle_step,
+    "attribute": unless_nil(
+        guarded("influence", INFLUENCE_FORMAT, attribution_step.attribute_step)
+    ),
+    "estimate": unless_nil(guarded("estimates", ESTIMATES_FORMAT, estimate_step)),
+    "settle": unless_nil(settle.settle_step),
     "seal": seal.seal_step,
 }
 
 
-def _fixed_root(night: Night, batch_root: str) -> str:
-    """Give the checkpoint root that the seed is made from: once fixed, always the same.
+def _fixed_before_scoring(night: Night, batch_root: str) -> dict[str, Any]:
+    """Give what the draw depends on beside the batch: once fixed, always the same.
 
-    Between a kill and the next run another night may seal a checkpoint; the seed file keeps
-    the root that was the latest when this batch was first sampled.
+    Between a kill and the next run another night may seal a checkpoint; the seed file keeps the
+    root that was the latest when this batch was first sampled, and for Neyman allocation the
+    spreads that the last night before had shown.
     """
+    kept: dict[str, Any] = {"format": SEED_FORMAT, "batch_root": batch_root}
     if night.seed_file.exists():
-        kept = read_manifest(night.seed_file, SEED_FORMAT, step="the sample step")
-        if kept["batch_root"] == batch_root:
-            return str(kept["previous_root"])
-    with open_books(night.workspace) as books:
-        previous_root = seal.latest_root(books)
-    kept = {"format": SEED_FORMAT, "batch_root": batch_root, "previous_root": previous_root}
+        found = read_manifest(night.seed_file, SEED_FORMAT, step="the sample step")
+        kept = found if found["batch_root"] == batch_root else kept
+    neyman = night.workspace.settings.night.allocation == "neyman"
+    if "previous_root" in kept and (not neyman or "spreads_ppm" in kept):
+        return kept
+    if "previous_root" not in kept:
+        with open_books(night.workspace) as books:
+            kept["previous_root"] = seal.latest_root(books)
+    if neyman:
+        kept["spreads_ppm"] = _latest_spreads(night)
     write_bytes(night.seed_file, canonical_json(kept))
-    return previous_root
+    return kept
+
+
+def _latest_spreads(night: Night) -> dict[str, int]:
+    """Read each stratum's spread from the estimates of the last night before; none is no spread."""
+    folder = night.manifest("estimates").parent
+    names = sorted(path.name for path in folder.glob("????-??-??.manifest.json"))
+    earlier = [name for name in names if name < night.date.isoformat()]
+    if not earlier:
+        return {}
+    manifest = read_manifest(folder / earlier[-1], ESTIMATES_FORMAT)
+    return {name: int(spread) for name, spread in manifest["spreads_ppm"].items()}
 
 
 def _estimates_if_same(
@@ -203,7 +249,12 @@ def _is_whole(path: Path, manifest: Mapping[str, Any]) -> bool:
     # Attribution calls its files by what they are, the others by their names.
     called = {"influence": f"{stem}.parquet", "gains": f"{stem}.gains.parquet"}
     files = {path.parent / called.get(k, k): digest for k, digest in manifest["sha256"].items()}
-    return all(file.exists() and sha256_file(file) == digest for file, digest in files.items())
+    return all(is_as_recorded(file, digest) for file, digest in files.items())
+
+
+def _recorded(path: Path, form: str) -> str:
+    """Give the digest that a file's manifest records; dropped texts do not change it."""
+    return recorded_sha256(read_manifest(manifest_path(path), form), path.name)
 
 
 def _kept(kind: str, manifest: Mapping[str, Any]) -> StepOutcome:

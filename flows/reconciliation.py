@@ -15,11 +15,12 @@ from pathlib import Path
 
 import polars as pl
 
-from flows.artefacts import canonical_json, sha256_file, write_bytes
-from flows.data_errors import ReconciliationError
+from flows.artefacts import canonical_json, read_manifest, sha256_file, write_bytes
+from flows.data_errors import ArtefactFormatError, ReconciliationError
 from flows.quarantine import read_quarantine
 
 RECONCILIATION_FORMAT = "byline-reconciliation/1"
+GATEWAY_FORMAT = "byline-gateway-total/1"
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,9 @@ def reconcile(
     """
     facts = (
         pl.scan_parquet(list(tables))
+        # An output that was appealed stands in two tables and is one call.
+        .select("event_id", "choice_index", "value_units")
+        .unique("event_id")
         .select(
             (pl.col("choice_index") == 0).sum().alias("calls"),
             pl.col("value_units").cast(pl.Int128).sum().alias("units"),
@@ -96,6 +100,7 @@ def reconcile(
         {(r.source_file, r.source_line) for r in read_quarantine(quarantine) if r.reason != revised}
     )
     calls_gap = calls + rejected - total.calls
+    units = units or 0
     value_gap = None if total.value_units is None else units - total.value_units
     small = abs(calls_gap) * 10**6 <= tolerance_ppm * total.calls
     if total.value_units is not None and value_gap is not None:
@@ -103,6 +108,35 @@ def reconcile(
     return Reconciliation(
         date.isoformat(), calls + rejected, rejected, units, total, calls_gap, value_gap, small
     )
+
+
+def keep_total(path: Path, total: GatewayTotal) -> None:
+    """Keep what the gateway says about a date, for every later run of the night.
+
+    Args:
+        path: `gateway/DATE.json`.
+        total: its numbers.
+    """
+    write_bytes(path, canonical_json({"format": GATEWAY_FORMAT, **asdict(total)}))
+
+
+def read_total(path: Path) -> GatewayTotal | None:
+    """Read what the gateway says about a date; None if it has said nothing.
+
+    Raises:
+        ArtefactFormatError: the file is something else.
+    """
+    if not path.exists():
+        return None
+    fields = read_manifest(path, GATEWAY_FORMAT, step="`byline reconcile`")
+    try:
+        total = GatewayTotal(**{key: fields[key] for key in fields if key != "format"})
+        whole = isinstance(total.calls, int) and isinstance(total.value_units, int | None)
+    except TypeError as error:
+        raise ArtefactFormatError(str(path), GATEWAY_FORMAT, str(error)) from error
+    if not whole:
+        raise ArtefactFormatError(str(path), "whole numbers", fields)
+    return total
 
 
 def write_reconciliation(path: Path, found: Reconciliation, tables: Sequence[Path]) -> None:
@@ -127,5 +161,6 @@ def write_reconciliation(path: Path, found: Reconciliation, tables: Sequence[Pat
             + f", our logs {found.calls} ({found.rejected} of them rejected) worth "
             f"{found.value_units} units: a gap of {found.calls_gap} calls"
             + (f" and {found.value_gap_units} units" if found.value_gap_units is not None else "")
-            + f". Find the missing or repeated log before the night is settled; see {path.name}"
+            + f". Find the missing or repeated log before the night is settled; see {path.name}",
+            found,
         )

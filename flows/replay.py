@@ -10,20 +10,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date as Date  # noqa: N812 - `date` is the argument's name everywhere
 from pathlib import Path
 
 import orjson
 
 from flows.artefacts import sha256_bytes, write_bytes
 from flows.canonical_rows import IngestSettings, RowMaker
-from flows.data_errors import LogError
-from flows.logs.detection import adapter_named, make_adapters
-from flows.logs.openai import BatchInputs, OpenAiBatch
+from flows.data_errors import LogError, LogFormatUnknownError, LogMissingError
+from flows.intake import ingest_settings, read_hmac_key
+from flows.logs.detection import adapter_named, detect_format, make_adapters
+from flows.logs.openai import BatchInputs, OpenAiBatch, OpenAiBatchInput
+from flows.logs.reading import LogFile, find_logs
 from flows.logs.record import LogAdapter, NotAnOutputError, RejectedError
 from flows.quarantine import Reject, read_quarantine
+from flows.workspace import Workspace
 
 _DATE_FILE = re.compile(r"\d{4}-\d{2}-\d{2}\.jsonl")
 _MATCH_HEX_MIN = 6
@@ -107,6 +113,44 @@ def replay(
     adapters = make_adapters(settings.field_map, batch_inputs)
     maker = RowMaker(settings, hmac_key, None)
     return [_again(reject, adapters, maker, settings.log_format) for reject in rejects]
+
+
+def replay_night(
+    workspace: Workspace, date: Date, *, dry_run: bool
+) -> tuple[list[Replayed], Path | None]:
+    """Read a night's rejects again and write those that can be read as a log of the workspace.
+
+    Args:
+        workspace: whose quarantine; batch inputs among its logs give their prompts.
+        date: the night.
+        dry_run: write nothing.
+
+    Returns:
+        One answer for each reject, and the log written, if any.
+
+    Raises:
+        WorkspaceError: the key of the pseudonyms is missing.
+    """
+    rejects = list(read_quarantine(workspace.root / "quarantine" / f"{date.isoformat()}.jsonl"))
+    settings, key = ingest_settings(workspace), read_hmac_key(workspace)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.closing(BatchInputs(Path(folder) / "requests.db")) as inputs,
+    ):
+        probes = make_adapters(settings.field_map)
+        with contextlib.suppress(LogMissingError):
+            for log in find_logs([workspace.logs]):
+                _read_if_input(log, probes, inputs)
+        answers = replay(rejects, settings, key, batch_inputs=inputs)
+    path = None if dry_run else write_replay(workspace.logs, date.isoformat(), answers)
+    return answers, path
+
+
+def _read_if_input(log: LogFile, probes: Sequence[LogAdapter], inputs: BatchInputs) -> None:
+    """Keep the requests of a log if it is a batch input; a log of an unknown format is none."""
+    with contextlib.suppress(LogFormatUnknownError):
+        if isinstance(detect_format(log, probes), OpenAiBatchInput):
+            inputs.read(log)
 
 
 def write_replay(folder: Path, date: str, replayed: Sequence[Replayed]) -> Path | None:

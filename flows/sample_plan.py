@@ -14,14 +14,56 @@ night gives V at its own n, hence S^2; the formula is then solved for the n of t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date as Date  # noqa: N812 - `date` is the argument's name everywhere
+from fractions import Fraction
 from math import isqrt
 
+import polars as pl
+
+from flows.artefacts import read_manifest
 from flows.data_errors import SampleError
+from flows.estimation import ESTIMATES_FORMAT
+from flows.night import Night
+from flows.workspace import Workspace
 
 _PPT = 10**12
 _Z95_PPM = 1_959_964
 _PPM = 10**6
+
+
+def plan_for_night(
+    workspace: Workspace, date: Date, target_width: float, creators: Sequence[str] = ()
+) -> SamplePlan:
+    """Plan from a night that was sampled and estimated.
+
+    Args:
+        workspace: whose night.
+        date: the night.
+        target_width: wanted full width of the 95 % interval, as a part of the night's value.
+        creators: whose intervals must keep it; every licensed or known creator when empty.
+
+    Returns:
+        The plan.
+
+    Raises:
+        SampleError: the night was taken whole, or has no such creator, or the width is not above 0.
+        ArtefactError: the night is not estimated yet.
+    """
+    night = Night(workspace, date, ())
+    manifest = read_manifest(night.manifest("estimates"), ESTIMATES_FORMAT, step="`byline nightly`")
+    table = pl.read_parquet(night.creators, columns=["creator_id", "stderr_ppt"])
+    stderrs = {name: int(stderr) for name, stderr in table.iter_rows()}
+    unknown = sorted(set(creators) - set(stderrs))
+    if unknown:
+        raise SampleError(f"the night of {date} has no creator {unknown[0]!r}; nothing was planned")
+    return plan_sample(
+        {name: stderrs[name] for name in creators or stderrs},
+        pilot_size=int(manifest["sampled"]),
+        population=int(manifest["population"]["effective_outputs"]),
+        target_half_width_ppt=int(Fraction(str(target_width)) * _PPT / 2),
+    )
 
 
 @dataclass(frozen=True)

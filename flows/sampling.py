@@ -39,8 +39,8 @@ import polars as pl
 
 from flows.allocation import Stratum, design
 from flows.artefacts import (
-    cited_sha256,
     manifest_path,
+    recorded_sha256,
     verify_data,
     write_manifest,
     write_parquet,
@@ -50,6 +50,8 @@ from flows.ingest_schema import OUTPUTS_FORMAT
 from flows.keyed_digests import keyed_digests
 
 SAMPLE_FORMAT = "byline-sample/1"
+TENANT_CLASS = "tenant_class"
+OTHER_CLASS = "other"
 PPT = 10**12
 _DRAW_MAX = 1 << 256
 _BATCH_ROWS = 500_000
@@ -150,7 +152,7 @@ def weighted_value(value_units: int, pi_ppt: int) -> int:
     return quotient
 
 
-def draw_sample(
+def draw_sample(  # noqa: PLR0913 - the whole design of a night's draw
     outputs: Path,
     out: Path,
     *,
@@ -159,6 +161,7 @@ def draw_sample(
     strata: Sequence[str] = ("model_version",),
     allocation: str = "proportional",
     spreads_ppm: Mapping[str, int] | None = None,
+    classes: Mapping[str, str] | None = None,
     previous_root: str = "",
 ) -> dict[str, Any]:
     """Draw a night's sample and write it with its manifest.
@@ -168,9 +171,10 @@ def draw_sample(
         out: `sample/DATE.parquet`; its manifest is written beside it, last.
         seed_hex: from `night_seed`.
         target_size: expected number of outputs in the sample.
-        strata: columns of the outputs whose values make the strata.
+        strata: columns of the outputs whose values make the strata, or "tenant_class".
         allocation: "proportional" (to value) or "neyman" (to value times spread).
         spreads_ppm: for "neyman", each stratum's spread from an earlier night; 10^6 if unknown.
+        classes: for "tenant_class", the class of each tenant's pseudonym; others are "other".
         previous_root: the checkpoint root the seed was made from, kept as evidence.
 
     Returns:
@@ -182,8 +186,9 @@ def draw_sample(
     """
     manifest = verify_data(outputs, OUTPUTS_FORMAT, step="`byline ingest`")
     _check_request(outputs, target_size, strata)
-    population = _population(outputs, strata)
+    population = _population(outputs, strata, classes or {})
     designs = design(population, target_size, allocation=allocation, spreads_ppm=spreads_ppm or {})
+    chosen = {"spreads_ppm": spreads_ppm, "tenant_classes": classes}
     rows = drawn_rows(population, designs, bytes.fromhex(seed_hex))
     frame = _with_texts(rows, outputs)
     digest = write_parquet(out, frame)
@@ -191,7 +196,7 @@ def draw_sample(
         manifest_path(out),
         SAMPLE_FORMAT,
         inputs={
-            "outputs": cited_sha256(manifest, outputs.name),
+            "outputs": recorded_sha256(manifest, outputs.name),
             "batch_root": str(manifest["batch_root"]),
         },
         files={out.name: digest},
@@ -205,6 +210,7 @@ def draw_sample(
             "strata": [stratum.as_json() for stratum in designs.values()],
             "population": _population_facts(population, designs),
             "sampled": frame.height,
+            **{key: dict(sorted(value.items())) for key, value in chosen.items() if value},
         },
     )
 
@@ -213,9 +219,15 @@ def _check_request(outputs: Path, target_size: int, strata: Sequence[str]) -> No
     """Refuse a size below one and columns that the outputs do not have."""
     if target_size < 1:
         raise SampleError(f"the sample size must be at least 1, got {target_size}")
-    unknown = [name for name in strata if name not in pl.scan_parquet(outputs).collect_schema()]
+    known = {*pl.scan_parquet(outputs).collect_schema(), TENANT_CLASS}
+    unknown = [name for name in strata if name not in known]
     if unknown:
         raise SampleError(f"{outputs} has no column {unknown[0]!r} to stratify by; use others")
+
+
+def carries_money(manifest: Mapping[str, Any]) -> bool:
+    """Say from a sample manifest whether its population has any value to attribute."""
+    return int(manifest["population"]["value_units"]) > 0
 
 
 def stratum_of(manifest: Mapping[str, Any], name: str) -> Stratum:
@@ -248,20 +260,27 @@ def _population_facts(population: pl.LazyFrame, designs: Mapping[str, Stratum]) 
     }
 
 
-def _population(outputs: Path, strata: Sequence[str]) -> pl.LazyFrame:
+def class_of(classes: Mapping[str, str], tenant_hmac: str) -> str:
+    """Give a tenant's class."""
+    return classes.get(tenant_hmac, OTHER_CLASS)
+
+
+def _population(outputs: Path, strata: Sequence[str], classes: Mapping[str, str]) -> pl.LazyFrame:
     """Select the payable outputs with their stratum's name."""
     name = pl.concat_str(
         [pl.lit(f"{c}=") + pl.col(c).cast(pl.String).fill_null("") for c in strata] or ["event_id"],
         separator="|",
     )
-    return (
-        pl.scan_parquet(outputs)
-        .filter(pl.col("payable"))
-        .select(
-            "event_id",
-            (name if strata else pl.lit("all")).alias("stratum"),
-            "value_units",
+    rows = pl.scan_parquet(outputs).filter(pl.col("payable"))
+    if TENANT_CLASS in strata:
+        tenant = pl.col("tenant_hmac").replace_strict(
+            dict(classes), default=OTHER_CLASS, return_dtype=pl.String
         )
+        rows = rows.with_columns(tenant.alias(TENANT_CLASS))
+    return rows.select(
+        "event_id",
+        (name if strata else pl.lit("all")).alias("stratum"),
+        "value_units",
     )
 
 

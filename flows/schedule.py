@@ -1,8 +1,8 @@
 """Run nights by the clock: through Prefect deployments, or for a range of dates at once.
 
-`prefect.yaml` in the repository deploys the flow `nightly` with a cron of its own on a process
-work pool; `byline schedule` serves the same flow from this process and needs a Prefect server,
-because the temporary one of `--engine prefect` does not schedule.
+`prefect.yaml` in the repository deploys the flows `nightly` (with a cron of its own), `close`,
+`publish` and `reindex` on a process work pool; `byline schedule` serves `nightly` from this process
+and needs a Prefect server, because the temporary one of `--engine prefect` does not schedule.
 """
 
 from __future__ import annotations
@@ -45,3 +45,8 @@ def serve_nights(workspace: Workspace, cron: str) -> None:
 def day_before(now: datetime) -> str:
     """Give the UTC date of the day before a moment."""
     return (now.astimezone(UTC) - timedelta(days=1)).date().isoformat()
+
+
+def month_before(now: datetime) -> str:
+    """Give the UTC month before a moment's, as YYYY-MM."""
+    return (now.astimezone(UTC).replace(day=1) - timedelta(days=1)).strftime("%Y-%m")

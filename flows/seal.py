@@ -31,9 +31,12 @@ def seal_step(night: Night, _step: Step) -> StepOutcome:
         _step: told nothing; hashing is quick.
 
     Returns:
-        Size and root of the checkpoint.
+        Size and root of the checkpoint; nothing while the book is empty.
     """
     with open_books(night.workspace) as books:
+        if books.frontier().size == 0:
+            # A first night without money has posted nothing; a checkpoint covers something.
+            return StepOutcome("nothing: the book is empty", worked=False)
         checkpoint, worked = seal_books(night.workspace, books)
     return StepOutcome(
         f"checkpoint {checkpoint.size}, root {checkpoint.root_hex[:SHOWN_HEX]}",

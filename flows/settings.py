@@ -14,9 +14,17 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from flows.errors import SettingsError, SettingValueError, UnknownSettingError
@@ -29,6 +37,18 @@ class _Section(BaseModel):
     """A section refuses unknown keys and never changes after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _written(form: str) -> AfterValidator:
+    """Check that every item of a list is written LEFT=RIGHT, as `form` names it."""
+
+    def check(value: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [pair for pair in value if not all(pair.partition("="))]
+        if wrong:
+            raise ValueError(f"write {form}, got {wrong[0]!r}")
+        return value
+
+    return AfterValidator(check)
 
 
 class LedgerSettings(_Section):
@@ -46,41 +66,62 @@ class StoreSettings(_Section):
 class IngestSection(_Section):
     """How log records become outputs: their value, and what is assumed where they are silent.
 
-    `clock_skew_s` is how far in the future a record may be; 0 accepts any time.
+    `clock_skew_s` is how far in the future a record may be; 0 accepts any time. `field_map` reads
+    plain JSONL: FIELD=PATH, for example output=reply.text. `gateway_tolerance_ppm` is the gap to a
+    gateway's total that is no finding.
     """
 
     log_format: str = ""
+    field_map: Annotated[tuple[str, ...], _written("FIELD=PATH")] = ()
     value_from: Literal["record", "per_output", "per_output_token"] = "record"
     value_units_each: int = Field(default=0, ge=0)
     territory: str = "ZZ"
     clock_skew_s: int = Field(default=300, ge=0)
+    gateway_tolerance_ppm: int = Field(default=0, ge=0, le=1_000_000)
 
 
 class FilterSection(_Section):
-    """What is not paid for. Tenants are named as in the logs; self_dealing is TENANT=PARTY."""
+    """What is not paid for. Tenants and users are named as in the logs.
+
+    `self_dealing` is TENANT=PARTY: a tenant that is a payee or acts for one.
+    `names` is NAME=CREATOR: names and titles that one user may put in `name_prompts_max` prompts of
+    a day. The caps of a day count outputs; 0 means any number. `near_duplicate_letters_min` is the
+    length in letters from which equal letters are a repetition; 0 never asks.
+    """
 
     test_tenants: tuple[str, ...] = ()
-    self_dealing: tuple[str, ...] = ()
+    self_dealing: Annotated[tuple[str, ...], _written("TENANT=PARTY")] = ()
     pay_cache_hits: bool = False
     user_per_minute_max: int = Field(default=120, ge=1)
     tenant_per_minute_max: int = Field(default=1200, ge=1)
     drop_duplicates: bool = True
-
-    @field_validator("self_dealing")
-    @classmethod
-    def _names_a_party(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        wrong = [pair for pair in value if not all(pair.partition("="))]
-        if wrong:
-            raise ValueError(f"write TENANT=PARTY, got {wrong[0]!r}")
-        return value
+    near_duplicate_letters_min: int = Field(default=60, ge=0)
+    names: Annotated[tuple[str, ...], _written("NAME=CREATOR")] = ()
+    name_prompts_max: int = Field(default=20, ge=1)
+    user_per_day_max: int = Field(default=0, ge=0)
+    tenant_per_day_max: int = Field(default=0, ge=0)
+    bot_users: tuple[str, ...] = ()
 
 
 class NightSettings(_Section):
-    """How a night samples: outputs wanted, and the columns whose values are strata."""
+    """How a night samples: outputs wanted, and the columns whose values are strata.
+
+    Strata are columns of the outputs, such as model_version, operation or territory, or
+    tenant_class, which `tenant_classes` defines as TENANT=CLASS (others are "other"). "neyman"
+    gives a stratum outputs by value times the spread that the last night before showed.
+    """
 
     sample_size: int = Field(default=200, ge=1)
     strata: tuple[str, ...] = ("model_version",)
+    tenant_classes: Annotated[tuple[str, ...], _written("TENANT=CLASS")] = ()
+    allocation: Literal["proportional", "neyman"] = "proportional"
     seed: Literal["checkpoint"] = "checkpoint"
+
+
+class RetentionSettings(_Section):
+    """Days that texts are kept after their night, once it is settled; -1 keeps them for ever."""
+
+    texts_days: int = Field(default=90, ge=-1)
 
 
 class AttributionSettings(_Section):
@@ -118,22 +159,67 @@ class PoolSettings(_Section):
 
 
 class BrokerSettings(_Section):
-    """Where tasks go. An empty url runs the same task functions in this process."""
+    """Where tasks go. An empty url runs the same task functions in this process.
+
+    A worker stops itself when one shard takes longer than shard_limit_s, which must be less than
+    visibility_timeout_s (Redis) and than the consumer_timeout of RabbitMQ (1800 s).
+    """
 
     url: str = ""
     queue: str = "attribution"
+    shard_limit_s: int = Field(default=1500, ge=1)
     visibility_timeout_s: int = Field(default=3600, ge=5)
     restore_interval_s: int = Field(default=5, ge=1)
     attempts: int = Field(default=3, ge=1)
     stall_s: int = Field(default=120, ge=1)
 
+    @model_validator(mode="after")
+    def _outlasts_a_shard(self) -> BrokerSettings:
+        if self.visibility_timeout_s <= self.shard_limit_s:
+            raise ValueError(
+                f"visibility_timeout_s = {self.visibility_timeout_s} must be more than "
+                f"shard_limit_s = {self.shard_limit_s}, or a shard that is being worked on is "
+                f"given to a second worker"
+            )
+        return self
+
 
 class EngineSettings(_Section):
-    """What runs the steps: plain Python, or Prefect with its ephemeral or a given server."""
+    """What runs the steps: plain Python, or Prefect with its ephemeral or a given server.
+
+    Prefect repeats a step `step_retries` times for trouble that can pass, and stops one that takes
+    longer than `step_timeout_s`.
+    """
 
     name: Literal["inline", "prefect"] = "inline"
     prefect_api_url: str = ""
     startup_timeout_s: int = Field(default=120, ge=1)
+    step_retries: int = Field(default=2, ge=0)
+    step_retry_delay_s: int = Field(default=5, ge=0)
+    step_timeout_s: int = Field(default=21_600, ge=1)
+
+
+class StatementSettings(_Section):
+    """What statements say besides numbers: days from the statement's date until money is due and
+    until it may be disputed, and whom to ask.
+    """
+
+    due_days: int = Field(default=45, ge=0)
+    dispute_days: int = Field(default=365, ge=0)
+    contact: str = ""
+    payer_name: str = ""
+
+
+class PayoutSettings(_Section):
+    """The account that payouts leave from: IBAN for pain.001, company and routing ids for NACHA."""
+
+    name: str = ""
+    iban: str = ""
+    bic: str = ""
+    company_id: str = ""
+    destination: str = ""
+    destination_name: str = ""
+    odfi: str = ""
 
 
 class SignSettings(_Section):
@@ -155,10 +241,13 @@ class Settings(BaseSettings):
     ingest: IngestSection = IngestSection()
     filter: FilterSection = FilterSection()
     night: NightSettings = NightSettings()
+    retention: RetentionSettings = RetentionSettings()
     attribution: AttributionSettings = AttributionSettings()
     pool: PoolSettings = PoolSettings()
     broker: BrokerSettings = BrokerSettings()
     engine: EngineSettings = EngineSettings()
+    statement: StatementSettings = StatementSettings()
+    payout: PayoutSettings = PayoutSettings()
     sign: SignSettings = SignSettings()
 
     @classmethod

@@ -34,6 +34,7 @@ from flows.knowledge import Knowledge, KnowledgeBase, agreements_digest, agreeme
 from flows.night import Night, StepOutcome
 from flows.ownership import Part, parts_of, splits_on
 from flows.progress import Step
+from flows.sampling import SAMPLE_FORMAT, carries_money
 from ledger import chart
 from ledger.entry import JournalEntry, Posting
 from ledger.period_close import PeriodStatus
@@ -192,6 +193,14 @@ def posted_evidence(night: Night, books: LedgerStore) -> Mapping[str, str] | Non
     """Give the digests that the night's entry cites, or None while it is not posted."""
     sealed = find_entry(books, SCOPE, entry_key(night, night.workspace.settings.pool.id))
     return None if sealed is None else sealed.entry.evidence
+
+
+def is_settled(night: Night, books: LedgerStore) -> bool:
+    """Say whether a night's entry is posted, or nothing of it carries money, so none will be."""
+    path = night.manifest("sample")
+    if path.exists() and not carries_money(read_manifest(path, SAMPLE_FORMAT)):
+        return True
+    return find_entry(books, SCOPE, entry_key(night, night.workspace.settings.pool.id)) is not None
 
 
 def _posted_already(night: Night, books: LedgerStore) -> StepOutcome | None:

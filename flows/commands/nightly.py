@@ -23,7 +23,7 @@ from flows.commands.options import (
 @date_option
 @log_option
 @json_option
-def ingest(folder: Path, date: Date, logs: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
+def ingest(folder: Path, date: Date, logs: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001
     """Read one night's logs: canonical outputs, each payable or not, and a quarantine."""
     from flows.engine import run_step  # noqa: PLC0415 - heavy, and only when run
     from flows.locks import hold  # noqa: PLC0415
@@ -48,7 +48,7 @@ def ingest(folder: Path, date: Date, logs: tuple[Path, ...], as_json: bool) -> N
 def nightly(
     folder: Path,
     date: Date,
-    logs: tuple[Path, ...],
+    logs: tuple[str, ...],
     engine: str | None,
     approved_by: str | None,
     as_json: bool,  # noqa: FBT001

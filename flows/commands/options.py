@@ -76,9 +76,8 @@ def log_option(function: Function) -> Function:
     return click.option(
         "--log",
         "logs",
-        type=click.Path(path_type=Path),
         multiple=True,
-        help="Log file, folder or glob; may be given again. The workspace's logs/ by default.",
+        help="Log file, folder, glob or fsspec URL; may be given again. logs/ by default.",
     )(function)
 
 
@@ -103,12 +102,14 @@ def parse_date(_context: click.Context, _parameter: click.Parameter, value: str 
         raise click.BadParameter(f"{value!r} is not a date; write YYYY-MM-DD") from error
 
 
-def parse_period(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    """Check a monthly period.
+def parse_period(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:
+    """Check a monthly period; an option that was not given stays None.
 
     Raises:
         click.BadParameter: it is not a period.
     """
+    if value is None:
+        return None
     try:
         return datetime.strptime(value + "-01", "%Y-%m-%d").date().strftime("%Y-%m")  # noqa: DTZ007 - a month has no zone
     except ValueError as error:

@@ -1,9 +1,10 @@
-"""`byline quarantine list|show` and `byline sample check`: what was left out, and the draw."""
+"""`byline quarantine list|show|replay|appeal` and `byline sample check`: what was left out."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from datetime import UTC, datetime
 from datetime import date as Date  # noqa: N812 - `date` is the option's name
 from pathlib import Path
 
@@ -22,30 +23,124 @@ from flows.commands.options import (
 
 @click.group("quarantine")
 def quarantine() -> None:
-    """Look at log lines that could not be read."""
+    """Look at what was left out of a night: unreadable lines, and outputs that a filter took."""
 
 
 @quarantine.command("list")
 @workspace_option
 @date_option
+@click.option("--excluded", is_flag=True, help="Name every output that a filter took out, too.")
 @json_option
-def list_rejects(folder: Path, date: Date, as_json: bool) -> None:  # noqa: FBT001 - click
-    """Count a night's rejected lines by reason and name where each is."""
-    from flows.quarantine import read_quarantine  # noqa: PLC0415 - polars
+def list_rejects(folder: Path, date: Date, excluded: bool, as_json: bool) -> None:  # noqa: FBT001
+    """Count a night's rejected lines and filtered outputs by reason, and name them."""
+    from flows.intake import excluded_outputs, tables_of  # noqa: PLC0415 - polars
+    from flows.night import Night  # noqa: PLC0415
+    from flows.quarantine import read_quarantine  # noqa: PLC0415
 
-    path = open_workspace(folder).root / "quarantine" / f"{date.isoformat()}.jsonl"
-    rejects = list(read_quarantine(path))
+    workspace = open_workspace(folder)
+    rejects = list(read_quarantine(workspace.root / "quarantine" / f"{date.isoformat()}.jsonl"))
     reasons = Counter(reject.reason for reject in rejects)
+    night = Night(workspace, date, ())
+    outputs = excluded_outputs(tables_of(night)) if night.outputs.exists() else []
+    taken = Counter(reason for _, reason, _ in outputs)
+    named = outputs if excluded else []
     emit(
         {
             "date": date.isoformat(),
             "reasons": dict(reasons),
             "rejects": [{k: v for k, v in asdict(r).items() if k != "raw"} for r in rejects],
+            "excluded": dict(taken),
+            "excluded_outputs": [
+                {"event_id": event, "reason": reason, "value_units": units}
+                for event, reason, units in named
+            ],
         },
         [
             *(f"{r.source_file}:{r.source_line}  {r.reason}: {r.detail}" for r in rejects),
-            f"{len(rejects)} rejected",
+            *(f"{event}  {reason}, {units} units" for event, reason, units in named),
+            f"{len(rejects)} rejected, {len(outputs)} excluded"
+            + "".join(f"; {count} {reason}" for reason, count in sorted(taken.items())),
         ],
+        as_json=as_json,
+    )
+
+
+@quarantine.command("replay")
+@workspace_option
+@date_option
+@click.option("--dry-run", is_flag=True, help="Only say what can be read now; write nothing.")
+@json_option
+def replay(folder: Path, date: Date, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001
+    """Read a night's rejected lines again with today's settings; what can be read becomes a log.
+
+    The next `byline nightly --date` takes that log: into the night's table, or, once the night is
+    sampled, into a late batch that a second person approves.
+    """
+    from flows.replay import replay_night  # noqa: PLC0415 - polars
+
+    workspace = open_workspace(folder)
+    answers, path = replay_night(workspace, date, dry_run=dry_run)
+    readable = [a for a in answers if a.outputs and not a.reason]
+    still = Counter(a.reason or "not an output" for a in answers if a not in readable)
+    emit(
+        {
+            "date": date.isoformat(),
+            "rejects": len(answers),
+            "readable": len(readable),
+            "outputs": sum(a.outputs for a in readable),
+            "still_rejected": dict(sorted(still.items())),
+            "log": str(path) if path else None,
+        },
+        [
+            *(
+                f"{a.reject.source_file}:{a.reject.source_line}  {a.reason}: {a.detail}"
+                for a in answers
+                if a not in readable
+            ),
+            f"{len(readable)} of {len(answers)} can be read now"
+            + (f"; written to {path}, run `byline nightly --date {date}`" if path else ""),
+        ],
+        as_json=as_json,
+    )
+
+
+@quarantine.command("appeal")
+@workspace_option
+@date_option
+@click.argument("event_id")
+@click.option("--granted-by", required=True, help="Who takes the filter's decision back, by id.")
+@click.option("--reason", required=True, help="Why the filter was wrong about this output.")
+@json_option
+def appeal(
+    folder: Path,
+    date: Date,
+    event_id: str,
+    granted_by: str,
+    reason: str,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Take a filter's decision about one output back, with who and why.
+
+    The next `byline nightly --date` pays it: in the night itself, or, once the night is sampled,
+    as an adjustment that needs --approved-by.
+    """
+    from flows.appeals import grant  # noqa: PLC0415 - polars
+    from flows.intake import appeals_file, tables_of  # noqa: PLC0415
+    from flows.night import Night  # noqa: PLC0415
+
+    workspace = open_workspace(folder)
+    tables = tables_of(Night(workspace, date, ()))
+    granted = grant(
+        appeals_file(workspace, date),
+        tables,
+        event_id,
+        granted_by=granted_by,
+        reason=reason,
+        on=datetime.now(tz=UTC).date(),
+    )
+    emit(
+        asdict(granted),
+        [f"{granted.event_id}: {granted.excluded_as} taken back by {granted.granted_by}"],
         as_json=as_json,
     )
 

@@ -15,6 +15,7 @@ The source's id is trace and span (an event and its span are one call), else the
 `error.type` or a span status ERROR makes the output not payable. Money and flags come from
 `byline.value_units` (whole units as text), `byline.currency`, `byline.is_test`; the customer from
 `tenant.id`, the user from `enduser.id` or `user.id`, the territory from `geo.country.iso_code`.
+`user_agent.synthetic.type` says "bot" or "test" of a caller that is no person.
 """
 
 from __future__ import annotations
@@ -108,7 +109,10 @@ def _one_record(record: Mapping[str, Any]) -> list[LoggedOutput]:
             c if c.finish_reason or i >= len(reasons) else c._replace(finish_reason=str(reasons[i]))
             for i, c in enumerate(choices)
         ]
-    return finished(call, choices, failed=failed)
+    outputs = finished(call, choices, failed=failed)
+    if attributes.get("user_agent.synthetic.type") == "bot":
+        return [output._replace(exclusion=output.exclusion or "bot") for output in outputs]
+    return outputs
 
 
 def _common(
@@ -146,7 +150,9 @@ def _common(
         prompt_tokens=_tokens(attributes, "input_tokens", "prompt_tokens"),
         output_tokens=_tokens(attributes, "output_tokens", "completion_tokens"),
         cache_hit=truth(cached),
-        is_test=truth(attributes.get("byline.is_test")) or environment in ("test", "ci"),
+        is_test=truth(attributes.get("byline.is_test"))
+        or environment in ("test", "ci")
+        or attributes.get("user_agent.synthetic.type") == "test",
         territory=text_or_none(attributes.get("geo.country.iso_code")),
         value_units=whole(attributes.get("byline.value_units"), "byline.value_units"),
         value=None,

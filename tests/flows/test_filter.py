@@ -38,15 +38,20 @@ def decisions(rows, settings=None):
         ({"exclusion_reason": "redacted", "output_text": None}, "redacted"),
         ({"exclusion_reason": "tool_call", "output_text": None}, "tool_call"),
         ({"output_text": " \n\t"}, "empty"),
-        ({"output_text": None}, "empty"),
+        ({"output_text": None, "output_sha256": None}, "empty"),
+        ({"output_text": None}, None),
         ({"cache_hit": True}, "cache_hit"),
         ({"tenant_hmac": "publisher"}, "self_dealing"),
+        ({"user_hmac": "crawler"}, "bot"),
+        ({"exclusion_reason": "bot"}, "bot"),
     ],
 )
 def test_each_rule_names_its_reason(row, reason):
     """The first rule that applies, in the order of the module's header."""
     settings = FilterSettings(
-        test_tenants=frozenset({"internal"}), self_dealing={"publisher": "party_1"}
+        test_tenants=frozenset({"internal"}),
+        self_dealing={"publisher": "party_1"},
+        bot_users=frozenset({"crawler"}),
     )
     assert decisions([row], settings)[0]["e0"] == reason
 
@@ -77,17 +82,17 @@ def test_a_repetition_of_something_unpaid_is_not_a_duplicate():
     assert decisions(rows)[0] == {"e0": "test", "e1": None}
 
 
-def test_a_burst_of_one_user_is_a_bot_and_a_busy_tenant_is_not():
+def test_a_burst_of_one_user_is_not_paid_and_a_busy_tenant_is_not():
     """More outputs in a clock minute than the limit excludes that minute, of that user only."""
     burst = [{"user_hmac": "u", "ts_utc": NOON + timedelta(seconds=i)} for i in range(4)]
     calm = [{"user_hmac": "u", "ts_utc": NOON + timedelta(minutes=1)}]
     others = [{"user_hmac": f"u{i}"} for i in range(4)] + [{"user_hmac": None}] * 4
     settings = FilterSettings(user_per_minute_max=3, tenant_per_minute_max=4)
     reasons, _ = decisions(burst + calm + others, settings)
-    assert [reasons[f"e{i}"] for i in range(4)] == ["bot"] * 4
+    assert [reasons[f"e{i}"] for i in range(4)] == ["velocity"] * 4
     assert {reasons[f"e{i}"] for i in range(4, 13)} == {None}
     reasons, _ = decisions([{"user_hmac": None}] * 5, settings)
-    assert set(reasons.values()) == {"bot"}
+    assert set(reasons.values()) == {"velocity"}
 
 
 def test_decisions_do_not_depend_on_the_order_of_rows():

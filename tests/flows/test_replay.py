@@ -6,7 +6,7 @@ from datetime import date
 import polars as pl
 import pytest
 
-from flows.artefacts import manifest_path, read_manifest, verify_data
+from flows.artefacts import retention_path, sha256_file, verify_data
 from flows.canonical_rows import IngestSettings
 from flows.data_errors import ArtefactAlteredError, LogError, ReconciliationError
 from flows.ingest_schema import OUTPUTS_FORMAT
@@ -127,12 +127,14 @@ def test_dropped_texts_leave_digests_weights_and_the_chain(night):
         assert (
             frame["prompt_text"].null_count() == frame["output_text"].null_count() == frame.height
         )
-        manifest = verify_data(path, form)
-        assert manifest["retention"]["texts_dropped_on"] == "2026-12-01"
+        note = json.loads(retention_path(path).read_text())
+        assert note["texts_dropped_on"] == "2026-12-01"
+        assert note["before"] == verify_data(path, form)["sha256"][path.name]
+        assert note["after"] == sha256_file(path)
     assert pl.read_parquet(outputs).drop("prompt_text", "output_text").equals(kept)
     assert draw_sample(outputs, sample, **draw)["inputs"] == before
     assert sorted(p.name for p in outputs.parent.iterdir()) == [
-        f"{DAY}.manifest.json", f"{DAY}.parquet",
+        f"{DAY}.manifest.json", f"{DAY}.parquet", f"{DAY}.retention.json",
     ]  # fmt: skip
 
 
@@ -142,7 +144,7 @@ def test_an_altered_table_is_not_rewritten(night):
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(ArtefactAlteredError):
         drop_texts(path, OUTPUTS_FORMAT, DAY)
-    assert "retention" not in read_manifest(manifest_path(path), OUTPUTS_FORMAT)
+    assert not retention_path(path).exists()
 
 
 def test_raw_lines_go_and_reasons_stay(night):
