@@ -46,7 +46,9 @@ HEADS = (
 )
 MORE = (
     "method",
-    "small drops",
+    "LDS documents, sum",
+    "removal, sum",
+    "LDS small drops",
     "tail-patch, nats",
     "top-k, nats",
     "decoys: generic",
@@ -98,12 +100,14 @@ def more_cells(row: Mapping[str, Any]) -> list[str]:
     share = decoys.get("generic_share")
     return [
         row["name"],
+        _number(row["summed"].get("documents")),
+        _number(row["summed"].get("removal")),
         _interval(row.get("lds_drops")),
         _interval(row.get("tail_patch"), 3),
         _interval((row.get("top_removal") or {}).get("top"), 3),
         "-" if share is None else f"{100 * share:.0f} %",
         _interval(decoys.get("separation")),
-        *(_times(gains.get(trick)) for trick in ("copy", "cut", "pad", "rename")),
+        *(_number(gains.get(trick)) for trick in ("copy", "cut", "pad", "rename")),
     ]
 
 
@@ -134,6 +138,15 @@ def ceiling_lines(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def note_lines(result: Mapping[str, Any]) -> list[str]:
+    """Return what methods noted about themselves, such as the metasmoothness of the run."""
+    return [
+        f"{row['name']}: " + ", ".join(f"{key} {value:g}" for key, value in row["notes"].items())
+        for row in ordered(result)
+        if row.get("notes")
+    ]
+
+
 def evaluation_document(result: Mapping[str, Any], name: str, date: str) -> Document:
     """Lay the table out.
 
@@ -161,6 +174,7 @@ def evaluation_document(result: Mapping[str, Any], name: str, date: str) -> Docu
         _table(MORE, [more_cells(row) for row in judged]),
         Text(_control_line(result), "note"),
     ]
+    blocks += [Text(line, "note") for line in note_lines(result)]
     blocks += [
         *(
             Text(f"{row['name']} could not run: {row['skipped']}", "warning")
@@ -235,6 +249,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 def _control_line(result: Mapping[str, Any]) -> str:
     random = result["controls"].get("tail_patch_random")
     lines = [
+        "Sum: rank correlation for the sum of all outputs, which is what a period pays.",
         "Tail-patch: gain of an output, in nats, by one step on the method's best documents"
         + (f"; random documents: {_interval(random, 3)}." if random else "."),
         "Top-k: rise of an output's loss after training without the best documents.",
@@ -268,5 +283,5 @@ def _money(row: Mapping[str, Any], name: str) -> str:
     return f"{row['misallocated'][name]:.1f} [{low:.0f}, {high:.0f}]"
 
 
-def _times(found: float | None) -> str:
+def _number(found: float | None) -> str:
     return "-" if found is None else f"{found:.2f}"

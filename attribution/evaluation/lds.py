@@ -54,6 +54,8 @@ class Evaluation:
         misallocated: rule/truth -> percent of the pool, such as "linear/removal".
         misallocated_interval: the same -> [low, high].
         coalition_fit: mean cross-validated fit of the coalition truth.
+        summed: measure -> the same rank correlation for the sum of all outputs, which
+            is what a period pays; one number, so without an interval over outputs.
         per_query: measure -> one number a query, for the intervals above.
     """
 
@@ -64,6 +66,7 @@ class Evaluation:
     misallocated: dict[str, float]
     misallocated_interval: dict[str, list[float]]
     coalition_fit: float | None
+    summed: dict[str, float]
     per_query: dict[str, list[float]]
 
 
@@ -88,15 +91,20 @@ def evaluate(scores: Nats, truth: Truth) -> Evaluation:
     creators = scores @ truth.membership  # [Q, C]
     positive = np.maximum(scores, 0).sum(axis=1)
     per_query: dict[str, list[float]] = {}
+    summed: dict[str, float] = {}
+    total = scores.sum(axis=0, keepdims=True)
     for measure, kind in (("documents", "doc"), ("creators", "creator"), ("drops", "drop")):
         if kind in truth.losses:
-            per_query[measure] = lds(scores, *truth.retrains(kind))
+            kept, losses = truth.retrains(kind)
+            per_query[measure] = lds(scores, kept, losses)
+            summed[measure] = lds(total, kept, losses.sum(axis=1, keepdims=True))[0]
     money: dict[str, tuple[float, float, float]] = {}
     fit = None
     if "" in truth.orders:
         lost, which = truth.removal()
         judged = creators[:, which]
         per_query["removal"] = [spearman(judged[q], lost[q]) for q in range(len(lost))]
+        summed["removal"] = spearman(judged.sum(axis=0), lost.sum(axis=0))
         money |= _money(judged, lost, positive, "removal")
     if "creator" in truth.losses and len(truth.losses["creator"]) >= 10:
         coalition = truth.banzhaf
@@ -111,6 +119,7 @@ def evaluate(scores: Nats, truth: Truth) -> Evaluation:
         misallocated={name: percent for name, (percent, _, _) in money.items()},
         misallocated_interval={name: [low, high] for name, (_, low, high) in money.items()},
         coalition_fit=fit,
+        summed=summed,
         per_query=per_query,
     )
 

@@ -5,6 +5,7 @@ everything else equal, and measures the loss of every query. One file a retrain:
 
     doc-007.npz      a random half of the documents was kept
     creator-007.npz  each creator was kept or left out by the toss of a coin
+    kernel-007.npz   a coalition of creators whose size follows the Shapley kernel
     drop-007.npz     a few random documents were left out (2 % unless told otherwise)
     loco-007.npz     creator 7 (in the order of first appearance) was left out
     base-000.npz     nobody was left out
@@ -37,6 +38,7 @@ from numpy.typing import NDArray
 
 from attribution.corpus import Corpus
 from attribution.errors import RecipeError
+from attribution.evaluation.semivalues import kernel_sizes
 from attribution.evaluation.truth import Truth, load_truth
 from attribution.files import canonical_json, sha256_of, write_atomically
 from attribution.model import load_model, model_digest
@@ -47,7 +49,7 @@ from attribution.tokens import Encoded, windows
 FORMAT = "byline-truth/1"
 KINDS = ("base", "loco", "creator", "doc")
 # The place in this list is part of the key of the draws.
-_DRAWN = (*KINDS, "drop")
+_DRAWN = (*KINDS, "drop", "kernel")
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class TruthPlan:
         coalitions: retrains on random coalitions of the creators; the coalition
             truth wants about three times as many as there are creators.
         drops: retrains with a few random documents left out.
+        kernels: retrains on coalitions as Shapley values need them.
         drop_share: how many those are, as a share of the documents.
         removals: each creator left out alone.
         orders: seeds of further orders of the documents; each repeats `repeated`.
@@ -69,6 +72,7 @@ class TruthPlan:
     halves: int = 40
     coalitions: int = 120
     drops: int = 0
+    kernels: int = 0
     drop_share: float = 0.02
     removals: bool = True
     orders: tuple[int, ...] = ()
@@ -77,12 +81,18 @@ class TruthPlan:
 
     def count(self, kind: str) -> int:
         """Return how many retrains of a drawn kind are wanted."""
-        return {"doc": self.halves, "creator": self.coalitions, "drop": self.drops}.get(kind, 0)
+        counts = {
+            "doc": self.halves,
+            "creator": self.coalitions,
+            "drop": self.drops,
+            "kernel": self.kernels,
+        }
+        return counts.get(kind, 0)
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds in the order in which they are made."""
-        drawn = tuple(kind for kind in ("creator", "doc", "drop") if self.count(kind))
+        drawn = tuple(kind for kind in ("creator", "doc", "drop", "kernel") if self.count(kind))
         return ("base", *(("loco",) if self.removals else ()), *drawn)
 
 
@@ -196,7 +206,8 @@ def masks(
     Args:
         setup: the run.
         kind: "doc" (exactly half of the documents is kept), "drop" (all but a few
-            are), "creator" (a coin for each), "loco" or "base".
+            are), "creator" (a coin for each), "kernel" (sizes by the Shapley kernel),
+            "loco" or "base".
         count: retrains of the drawn kinds; the others have as many as they need.
         seed: draws what is kept.
         drop_share: share of the documents that "drop" leaves out, at least one.
@@ -216,6 +227,14 @@ def masks(
     if kind == "creator":
         # A coin for each creator: with coalitions of one size the Banzhaf level is not seen.
         return np.stack([draw.random(creators) < 0.5 for _ in range(count)])[:, owner]
+    if kind == "kernel":
+        # One after the other, so that more coalitions continue the same draws.
+        chance = kernel_sizes(creators)
+        sizes = (
+            (draw.choice(creators - 1, p=chance) + 1, draw.permutation(creators))
+            for _ in range(count)
+        )
+        return np.stack([mixed < size for size, mixed in sizes])[:, owner]
     gone = max(1, round(drop_share * documents)) if kind == "drop" else documents - documents // 2
     kept = np.zeros((count, documents), dtype=bool)
     for row in kept:

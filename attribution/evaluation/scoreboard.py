@@ -45,6 +45,7 @@ from attribution.replay import deterministic, encode_corpus, summed_loss
 from attribution.tokens import encode_document
 
 FORMAT = "byline-scoreboard/1"
+NOTES = "notes.json"
 Nats = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 
@@ -72,12 +73,13 @@ class BoardConfig:
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores [Q, N] with what they cost."""
+    """Scores [Q, N], what they cost, and what the method noted in `notes.json` of its folder."""
 
     scores: Nats
     seconds: float
     cpu_seconds: float
     stored_bytes: int
+    notes: dict[str, float]
 
 
 def judge_methods(
@@ -165,14 +167,17 @@ def score(setup: EvaluationSetup, method: Method, task: MatrixTask, cache: Path)
         cost = np.asarray([time.perf_counter() - begun, time.process_time() - cpu])
         shape = (len(task.queries), len(task.corpus))
         assert found.shape == shape, (method.name, found.shape, shape)
-        kept = sum(file.stat().st_size for file in stored.rglob("*") if file.is_file())
+        left = [file for file in stored.rglob("*") if file.is_file() and file.name != NOTES]
+        kept = sum(file.stat().st_size for file in left)
+        notes = (stored / NOTES).read_text() if (stored / NOTES).is_file() else "{}"
         stream = io.BytesIO()
-        np.savez(stream, scores=found, cost=cost, stored=np.asarray(kept))
+        np.savez(stream, scores=found, cost=cost, stored=np.asarray(kept), notes=np.asarray(notes))
         write_atomically(path, stream.getvalue())
         shutil.rmtree(stored, ignore_errors=True)
     with np.load(path) as archive:
         seconds, cpu_seconds = (float(value) for value in archive["cost"])
-        return Scored(archive["scores"], seconds, cpu_seconds, int(archive["stored"]))
+        notes = json.loads(str(archive["notes"]))
+        return Scored(archive["scores"], seconds, cpu_seconds, int(archive["stored"]), notes)
 
 
 @lru_cache
@@ -223,6 +228,7 @@ class _Board:
             "cpu_seconds": found.cpu_seconds,
             "passes": found.cpu_seconds / self.pass_seconds,
             "stored_bytes": found.stored_bytes,
+            "notes": found.notes,
             **asdict(evaluate(found.scores, self.truth)),
             "positive_totals": float((found.scores.sum(axis=1) > 0).mean()),
         }
@@ -258,8 +264,6 @@ class _Board:
         """Score the corpus with decoys and tricks; a method bound to the recipe's corpus cannot."""
         if self.probe is None:
             return {}
-        if "recipe" in method.declared.needs and "gradients" not in method.declared.needs:
-            return {"gains": None, "decoys": None}
         task = replace(self.task, corpus=self.probe.corpus)
         try:
             found = score(self.setup, method, task, self.config.cache).scores

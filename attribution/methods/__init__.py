@@ -12,6 +12,8 @@
     hidden_states        centred cosine of pooled hidden states, any layer
     embedding            cosine of any local sentence encoder
     bm25, tfidf          lexical, over token ids
+    unrolled             the recorded run differentiated from end to start: the audit method
+    retraining           the truth itself: removal, Banzhaf, Shapley values, datamodels
     by_size              scored tokens of the document, the same for every output
     equal                the same for every work
     random               noise from the seed
@@ -36,10 +38,12 @@ from attribution.methods.protocol import (
     options_of,
     with_options,
 )
+from attribution.methods.retraining import Retraining
 from attribution.methods.stride import Stride
 from attribution.methods.tfidf import TfIdf
 from attribution.methods.tracin import GradientCosine, TracIn
 from attribution.methods.trackstar import TrackStar
+from attribution.methods.unrolled import UnrolledInfluence
 
 _ALL: tuple[Method, ...] = (
     EkfacIndex(),
@@ -55,6 +59,8 @@ _ALL: tuple[Method, ...] = (
     Embedding(),
     Bm25(),
     TfIdf(),
+    UnrolledInfluence(),
+    Retraining(),
     BySize(),
     Equal(),
     RandomScores(),

@@ -117,9 +117,13 @@ class Retraining:
             wanted = len(run.creators) if kind == "loco" else self.retrains
             if len(there.losses.get(kind, ())) >= wanted and "base" in there.losses:
                 return there
-        counts = {"creator": "coalitions", "kernel": "kernels", "doc": "halves"}
-        none = TruthPlan(halves=0, coalitions=0, removals=kind == "loco", seed=self.draws)
-        plan = replace(none, **{counts[kind]: self.retrains}) if kind in counts else none
+        plan = TruthPlan(
+            halves=self.retrains if kind == "doc" else 0,
+            coalitions=self.retrains if kind == "creator" else 0,
+            kernels=self.retrains if kind == "kernel" else 0,
+            removals=kind == "loco",
+            seed=self.draws,
+        )
         return build_truth(
             run, folder, plan, progress=lambda done, all_: task.progress("retrain", done, all_)
         )

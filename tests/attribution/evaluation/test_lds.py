@@ -57,6 +57,7 @@ def test_true_effects_score_perfectly_under_every_measure():
     assert judged.lds_documents.mean == pytest.approx(1.0)
     assert judged.lds_creators.mean == pytest.approx(1.0)
     assert judged.removal_rank.mean == pytest.approx(1.0)
+    assert judged.summed == pytest.approx({"documents": 1, "creators": 1, "removal": 1})
     assert judged.coalition_fit == pytest.approx(1.0, abs=1e-3)
     assert all(percent < 0.1 for percent in judged.misallocated.values())
 
