@@ -298,6 +298,10 @@ class AgreementBook:
         until = self._superseded_on.get((agreement.agreement_id, agreement.version), date.max)
         return agreement.in_force_on(day) and day < until
 
+    def superseded_on(self, agreement: Agreement) -> date | None:
+        """Return the first day a higher version takes a version's place, or None."""
+        return self._superseded_on.get((agreement.agreement_id, agreement.version))
+
     @cached_property
     def licensors(self) -> tuple[str, ...]:
         """All parties that license something, sorted."""

@@ -11,6 +11,8 @@ ContractsError
     ApportionmentError      accruals and pool that cannot be divided as asked
     SignatureError          a signature that does not fit the text
     StoreConflictError      the same version of a record with different content
+    UnknownVersionError     an agreement version that is not stored
+    ApprovalRefusedError    an agreement version that may not be approved, or is not
     MissingRateError        no exchange rate for a currency and date
 """
 
@@ -94,6 +96,31 @@ class StoreConflictError(ContractsError):
         super().__init__(
             f"{what} is already stored with {field} {stored!r}, but {given!r} was given; stored "
             f"versions never change. Give the new terms a new version"
+        )
+
+
+class UnknownVersionError(ContractsError):
+    """An agreement version was asked for that is not in the database."""
+
+    def __init__(self, agreement_id: str, version: int) -> None:
+        self.agreement_id = agreement_id
+        self.version = version
+        super().__init__(
+            f"agreement {agreement_id} v{version} is not in the database; nothing was done under "
+            f"it. Bring its signed text in with `byline agreements import`"
+        )
+
+
+class ApprovalRefusedError(ContractsError):
+    """An agreement version is not approved, or may not be by the person who asks."""
+
+    def __init__(self, name: str, prepared_by: str, approved_by: str, status: str) -> None:
+        self.prepared_by = prepared_by
+        self.approved_by = approved_by
+        super().__init__(
+            f"{name} was prepared by {prepared_by or '(nobody)'}, is {status} and {approved_by} "
+            f"would answer for it; it counts only when somebody else than its preparer approves "
+            f"that very text. Nothing was changed; run `byline agreements approve`"
         )
 
 

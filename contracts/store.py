@@ -29,6 +29,7 @@ from contracts.importers.native import parse_agreements
 from contracts.party import Party
 from contracts.tables import (
     AgreementRow,
+    AgreementStepRow,
     FxRateRow,
     PartyIdentifierRow,
     PartyRow,
@@ -106,7 +107,7 @@ class ContractStore:
                 self._save_parties(session, book.parties.values())
                 + self._save_works(session, book.works.values())
                 + self._save(
-                    session, AgreementRow, [_agreement_row(a, approved_by) for a in book.agreements]
+                    session, AgreementRow, [agreement_row(a, approved_by) for a in book.agreements]
                 )
             )
 
@@ -123,10 +124,22 @@ class ContractStore:
             return self._save(session, FxRateRow, [_rate_row(rate) for rate in rates])
 
     def book(self) -> AgreementBook:
-        """Read back every agreement version, with all parties."""
+        """Read back every agreement version that is in force or was, with all parties.
+
+        A version that was stored as a draft counts from its approval by a second person on.
+        """
         with Session(self._engine) as session:
-            rows = _rows(session, AgreementRow)
-            parties = _parties(session)
+            approved = {
+                (row["agreement_id"], row["version"])
+                for row in rows_of(session, AgreementStepRow)
+                if row["step"] == "approved"
+            }
+            rows = [
+                row
+                for row in rows_of(session, AgreementRow)
+                if row["status"] != "draft" or (row["agreement_id"], row["version"]) in approved
+            ]
+            parties = parties_of(session)
         agreements: list[Agreement] = []
         for row in rows:
             # Each text declares one agreement; its parties are in the table, not in the text.
@@ -137,11 +150,11 @@ class ContractStore:
     def catalogue(self) -> Catalogue:
         """Read back sources, parties, works and the newest home of each document."""
         with Session(self._engine) as session:
-            sources = {row["source_id"]: Source(**row) for row in _rows(session, SourceRow)}
-            documents = sorted(_rows(session, WorkDocumentRow), key=lambda row: row["version"])
+            sources = {row["source_id"]: Source(**row) for row in rows_of(session, SourceRow)}
+            documents = sorted(rows_of(session, WorkDocumentRow), key=lambda row: row["version"])
             return Catalogue(
                 sources,
-                _parties(session),
+                parties_of(session),
                 _works(session),
                 {row["document_id"]: row["work_id"] for row in documents},
             )
@@ -157,7 +170,7 @@ class ContractStore:
                     Fraction(row["rate_numerator"], row["rate_denominator"]),
                     row["source"],
                 )
-                for row in _rows(session, FxRateRow)
+                for row in rows_of(session, FxRateRow)
             )
 
     def _save_parties(self, session: Session, parties: Iterable[Party]) -> int:
@@ -190,7 +203,7 @@ class ContractStore:
             for w in in_order
             for i in w.external_ids
         ]
-        splits = [_split_row(w.work_id, part) for w in in_order for part in w.splits]
+        splits = [split_row(w.work_id, part) for w in in_order for part in w.splits]
         return (
             self._save(session, WorkRow, rows)
             + self._save(session, WorkIdentifierRow, identifiers)
@@ -203,7 +216,7 @@ class ContractStore:
             return 0
         core = table.metadata.tables[str(table.__tablename__)]
         keys = [column.name for column in core.primary_key]
-        stored = {tuple(row[key] for key in keys): row for row in _rows(session, table)}
+        stored = {tuple(row[key] for key in keys): row for row in rows_of(session, table)}
         new = []
         for row in rows:
             known = stored.get(tuple(row[key] for key in keys))
@@ -220,7 +233,7 @@ class ContractStore:
         return len(new)
 
 
-def _rows(session: Session, table: type[SQLModel]) -> list[_Row]:
+def rows_of(session: Session, table: type[SQLModel]) -> list[_Row]:
     """Read a whole table as mappings, in key order, without the time of recording."""
     core = table.metadata.tables[str(table.__tablename__)]
     columns = [column for column in core.columns if column.name != "recorded_at"]
@@ -238,9 +251,9 @@ def _grouped(
     return grouped
 
 
-def _parties(session: Session) -> dict[str, Party]:
+def parties_of(session: Session) -> dict[str, Party]:
     """Read all parties with their identifiers."""
-    identifiers = _grouped(_rows(session, PartyIdentifierRow), "party_id", _identifier)
+    identifiers = _grouped(rows_of(session, PartyIdentifierRow), "party_id", _identifier)
     return {
         row["party_id"]: Party(
             row["party_id"],
@@ -248,16 +261,16 @@ def _parties(session: Session) -> dict[str, Party]:
             row["payee_id"],
             tuple(sorted(identifiers.get(row["party_id"], []))),
         )
-        for row in _rows(session, PartyRow)
+        for row in rows_of(session, PartyRow)
     }
 
 
 def _works(session: Session) -> dict[str, Work]:
     """Read all works with their shares and identifiers; of a sheet the newest version counts."""
-    identifiers = _grouped(_rows(session, WorkIdentifierRow), "work_id", _identifier)
-    sheets = _grouped(_rows(session, WorkSplitRow), "work_id", lambda row: row)
+    identifiers = _grouped(rows_of(session, WorkIdentifierRow), "work_id", _identifier)
+    sheets = _grouped(rows_of(session, WorkSplitRow), "work_id", lambda row: row)
     works = {}
-    for row in _rows(session, WorkRow):
+    for row in rows_of(session, WorkRow):
         sheet = sheets.get(row["work_id"], [])
         newest = max((part["version"] for part in sheet), default=0)
         works[row["work_id"]] = Work(
@@ -287,7 +300,7 @@ def _source_row(source: Source) -> _Row:
     }
 
 
-def _split_row(work_id: str, part: WorkSplit) -> _Row:
+def split_row(work_id: str, part: WorkSplit) -> _Row:
     """Make the row of a share, in the first version of its sheet."""
     return {
         "work_id": work_id,
@@ -313,7 +326,7 @@ def _split(row: _Row) -> WorkSplit:
     )
 
 
-def _agreement_row(agreement: Agreement, approved_by: str | None) -> _Row:
+def agreement_row(agreement: Agreement, approved_by: str | None) -> _Row:
     """Make the row of an agreement version."""
     return {
         "agreement_id": agreement.agreement_id,

@@ -171,6 +171,24 @@ class AgreementRow(SQLModel, table=True):
     recorded_at: datetime | None = Field(default=None, sa_column=_recorded_at())
 
 
+class AgreementStepRow(SQLModel, table=True):
+    """Who prepared, approved or withdrew an agreement version; one row a step."""
+
+    __tablename__ = "agreement_step"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["agreement_id", "version"], ["agreement.agreement_id", "agreement.version"]
+        ),
+        CheckConstraint("step IN ('prepared', 'approved', 'withdrawn')", name="step_known"),
+    )
+
+    agreement_id: str = Field(primary_key=True, max_length=ID_CHARACTERS_MAX)
+    version: int = Field(primary_key=True)
+    step: str = Field(primary_key=True, max_length=16)
+    party_id: str = Field(max_length=ID_CHARACTERS_MAX)
+    recorded_at: datetime | None = Field(default=None, sa_column=_recorded_at())
+
+
 class ImportEvidenceRow(SQLModel, table=True):
     """A machine-readable term as it was found (RSL, robots, AIPREF): evidence, never money."""
 
@@ -184,6 +202,32 @@ class ImportEvidenceRow(SQLModel, table=True):
     payload: str
     payload_sha256: str = Field(max_length=SHA256_CHARACTERS)
     agreement_id: str | None = Field(default=None, max_length=ID_CHARACTERS_MAX, index=True)
+    recorded_at: datetime | None = Field(default=None, sa_column=_recorded_at())
+
+
+class AgreementDraftRow(SQLModel, table=True):
+    """An unfinished agreement text made from evidence; a person completes it, it never pays."""
+
+    __tablename__ = "agreement_draft"
+
+    draft_id: str = Field(primary_key=True, max_length=ID_CHARACTERS_MAX)
+    evidence_id: str = Field(
+        foreign_key="import_evidence.evidence_id", max_length=ID_CHARACTERS_MAX, index=True
+    )
+    payload: str
+    payload_sha256: str = Field(max_length=SHA256_CHARACTERS)
+    recorded_at: datetime | None = Field(default=None, sa_column=_recorded_at())
+
+
+class WorkDecisionRow(SQLModel, table=True):
+    """Who decided a version of a work's sheet of shares, and why."""
+
+    __tablename__ = "work_decision"
+
+    work_id: str = Field(primary_key=True, foreign_key="work.work_id", max_length=ID_CHARACTERS_MAX)
+    version: int = Field(primary_key=True)
+    party_id: str = Field(max_length=ID_CHARACTERS_MAX)
+    reason: str = Field(max_length=1000)
     recorded_at: datetime | None = Field(default=None, sa_column=_recorded_at())
 
 

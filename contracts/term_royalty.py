@@ -194,15 +194,15 @@ def _measure(
     """Find what the rate is applied to."""
     if term.basis in POOL_BASES:
         pool = pools.get(term.pool_id, PoolAmount(term.pool_id, 0, 0))
-        mine = _of_term(term, agreement, pool)
-        by_work = {work: Fraction(units) for work, units in mine.works.items() if units}
-        mine_text = show_units(mine.amount_units, agreement.currency)
+        part = _of_term(term, agreement, pool)
+        by_work = {work: Fraction(units) for work, units in part.works.items() if units}
+        mine_text = show_units(part.amount_units, agreement.currency)
         pool_text = show_units(pool.pool_units, agreement.currency)
         return _Measured(
-            Fraction(mine.amount_units),
+            Fraction(part.amount_units),
             by_work or {"*": Fraction(1)},
             f"of pool {term.pool_id}",
-            mine.working or f"{mine_text} of {pool_text} in pool {term.pool_id}",
+            part.working or f"{mine_text} of {pool_text} in pool {term.pool_id}",
             agreement.currency,
             is_money=True,
         )

@@ -169,18 +169,18 @@ def gather(
         )
         for entries in (booked, taken_back)
     )
-    signed = [(1, night) for night in nights] + [(-1, night) for night in reversals]
+    signed = [(1, accrual) for accrual in nights] + [(-1, accrual) for accrual in reversals]
     claims = _claims(signed)
     accounts: Counter[str] = Counter()
-    for sign, night in signed:
-        for account, units in night.booked.items():
+    for sign, accrual in signed:
+        for account, units in accrual.booked.items():
             accounts[account] += sign * units
     return PeriodAccruals(
         period=period,
         pool_id=pool.id,
         currency=pool.currency,
-        pool_units=sum(sign * night.pool_units for sign, night in signed),
-        unexplained_units=sum(sign * night.unexplained_units for sign, night in signed),
+        pool_units=sum(sign * accrual.pool_units for sign, accrual in signed),
+        unexplained_units=sum(sign * accrual.unexplained_units for sign, accrual in signed),
         claims=tuple(claims[key] for key in sorted(claims)),
         nights=tuple(nights),
         reversed_nights=tuple(reversals),

@@ -89,5 +89,9 @@ class CloseError(FlowError):
     """A period cannot be closed as asked."""
 
 
+class AgreementDeskError(FlowError):
+    """An agreement, an offer or a work's shares cannot be taken in or decided as asked."""
+
+
 class DemoError(FlowError):
     """The demonstration found something that is not as it promises."""

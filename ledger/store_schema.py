@@ -31,7 +31,7 @@ from ledger.store_connect import WRITES, database_url, make_engine, shown
 from ledger.store_errors import translated
 from ledger.triggers_postgresql_functions import FUNCTIONS, SETTINGS
 
-HEAD_REVISION = "0003"
+HEAD_REVISION = "0004"
 # Any number nobody else uses: two upgrades at once run one after the other.
 _UPGRADE_LOCK = 7276351894
 

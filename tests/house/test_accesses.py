@@ -9,6 +9,9 @@ from tests.house.test_commands import command_paths, find_command
 
 # A command that shows or hands out nothing about a creator, an output or the books.
 NO_ACCESS = {
+    ("agreements", "approve"): "puts a text into force; who approved it is a row of its own",
+    ("agreements", "import"): "stores texts; who prepared them is a row of its own",
+    ("agreements", "lint"): "checks files that the caller has",
     ("attribute",): "research: reads files that the caller names, outside the books",
     ("audit", "verify"): "reads a file its holder already has; needs no books",
     ("audit", "witness"): "run by a second party, who has no books",
@@ -32,6 +35,7 @@ NO_ACCESS = {
     ("schedule",): "serves the nightly flow",
     ("statement", "verify"): "reads a file its holder already has",
     ("worker",): "measures shards; shows nothing",
+    ("works", "match"): "gives a work its owners; who decided is a row of its own",
     ("workers", "status"): "counts of the queue and names of workers",
 }
 
