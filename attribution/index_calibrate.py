@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,8 +42,7 @@ def calibrate(
     assert index.preconditioner.scale == 1.0, "calibrated twice"
     if index.manifest.checkpoints == 1:
         return NONE
-    pool = list(decoys or trained)
-    chosen = pool[:: max(1, -(-len(pool) // DOCUMENTS_MAX))]
+    chosen = sorted(decoys or trained, key=_draw)[:DOCUMENTS_MAX]
     encoded = [_as_output(document, attributor) for document in chosen]
     scores = attributor.groups(encoded)
     kinds = torch.from_numpy((index.groups["kind"] == "trained").to_numpy().copy())
@@ -60,6 +60,12 @@ def calibrate(
         "rule": "decoys/2" if decoys else "trained_without_self/2",
         "scale": gain / total,
     }
+
+
+def _draw(document: Document) -> tuple[bytes, str]:
+    """Return what orders documents by chance: a digest of the id, whatever the file's order."""
+    name = document.document_id
+    return hashlib.blake2b(name.encode(), digest_size=8).digest(), name
 
 
 def _as_output(document: Document, attributor: Attributor) -> Encoded:

@@ -26,7 +26,7 @@ from attribution.path import step_of, weights_for
 from attribution.preconditioner import PROJECTIONS, FitConfig
 
 FORMAT = "byline-index/2"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 _LIBRARIES = ("torch", "transformers", "numpy", "safetensors", "polars")
 
 

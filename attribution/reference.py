@@ -109,13 +109,13 @@ def dense_influence(
 
     The curvature of a layer is the dense matrix `Q diag(l + damping mean l) Q^T` with
     Q the Kronecker product of the factors' eigenvectors; it is solved against every
-    query's gradient. All documents are fitted on, with keys 0, 1, 2 and so on.
+    query's gradient. All documents are fitted on, with their own keys.
     """
-    keys = range(len(documents))
+    keys = [row.key for row in documents]
     both = factors(model, layers, documents, keys, seed)
     sampled = [
         weight_gradients(model, layers, row, sampled_labels(model, row, key, seed))
-        for key, row in enumerate(documents)
+        for key, row in zip(keys, documents, strict=True)
     ]
     left = [weight_gradients(model, layers, row) for row in queries]
     right = [weight_gradients(model, layers, row) for row in documents]

@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,12 @@ class Encoded:
     def scored(self) -> int:
         """How many tokens of the row are scored."""
         return max(0, len(self.input_ids) - self.prompt_length)
+
+    @property
+    def key(self) -> int:
+        """A number below 2^64 that is the row's own: of what it says, not of where it stands."""
+        said = f"{self.prompt_length} {self.input_ids}".encode()
+        return int.from_bytes(hashlib.blake2b(said, digest_size=8).digest(), "little")
 
 
 def encode_document(document: Document, tokenizer: Any | None) -> Encoded:
