@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import shutil
 import time
@@ -39,7 +40,7 @@ from attribution.evaluation.setup import EvaluationSetup
 from attribution.evaluation.top_removal import TopRemoval
 from attribution.evaluation.truth import Truth
 from attribution.files import canonical_json, sha256_file, sha256_of, write_atomically
-from attribution.methods import METHODS, MatrixTask, Method, check_needs, options_of
+from attribution.methods import METHODS, MatrixTask, Method, check_needs, options_of, with_options
 from attribution.model import load_model, model_digest
 from attribution.replay import deterministic, encode_corpus, summed_loss
 from attribution.tokens import encode_document
@@ -56,16 +57,21 @@ class BoardConfig:
 
     Attributes:
         cache: keeps scores between runs.
+        path: checkpoints to go along beside the final weights, oldest first; all that
+            the set-up has when 0, only the starting weights when 1.
         ends: judge path methods at the end point too.
         probes: decoys and tricks, by one more scoring run a method.
+        probe_limit: no probes of a method whose scores took more passes than this.
         patch: the tail-patch, or None.
         top: documents of the top-k removal, which retrains once a method; 0 for none.
         seed: for methods and controls that draw.
     """
 
     cache: Path
+    path: int = 0
     ends: bool = True
     probes: bool = True
+    probe_limit: float = math.inf
     patch: PatchConfig | None = field(default_factory=PatchConfig)
     top: int = 0
     seed: int = 0
@@ -126,18 +132,32 @@ def judge_methods(
     }
 
 
-def methods_by_name(names: Sequence[str]) -> list[Method]:
+def methods_by_name(names: Sequence[str], options: Sequence[str] = ()) -> list[Method]:
     """Return methods by name; all of them for none.
 
+    Args:
+        names: of methods.
+        options: "method.option=value", for any of them.
+
     Raises:
-        ScoringError: an unknown name.
+        ScoringError: an unknown name, option or value.
     """
+    chosen: dict[str, dict[str, str]] = {}
+    for text in options:
+        left, equals, value = text.partition("=")
+        method, dot, option = left.partition(".")
+        if not (equals and dot) or method not in METHODS:
+            raise ScoringError(
+                f"{text!r} sets no option of a method; write METHOD.OPTION=VALUE with one of "
+                f"{', '.join(METHODS)}"
+            )
+        chosen.setdefault(method, {})[option] = value
     unknown = [name for name in names if name not in METHODS]
     if unknown:
         raise ScoringError(
             f"there is no attribution method {unknown[0]!r}; choose among {', '.join(METHODS)}"
         )
-    return [METHODS[name] for name in names] if names else list(METHODS.values())
+    return [with_options(METHODS[name], chosen.get(name, {})) for name in names or METHODS]
 
 
 def score(setup: EvaluationSetup, method: Method, task: MatrixTask, cache: Path) -> Scored:
@@ -180,6 +200,14 @@ def score(setup: EvaluationSetup, method: Method, task: MatrixTask, cache: Path)
         return Scored(archive["scores"], seconds, cpu_seconds, int(archive["stored"]), notes)
 
 
+def _spread(checkpoints: Sequence[Path], count: int) -> tuple[Path, ...]:
+    """Choose so many checkpoints, the first among them, evenly by place; all for 0."""
+    if not count or count >= len(checkpoints):
+        return tuple(checkpoints)
+    places = [round(n * len(checkpoints) / count) for n in range(count)]
+    return tuple(checkpoints[place] for place in places)
+
+
 @lru_cache
 def source_digest(module: str) -> str:
     """Return the SHA-256 over a module of this room and all it imports there, by name."""
@@ -203,7 +231,11 @@ class _Board:
         self.setup, self.truth, self.config = setup, truth, config
         config.cache.mkdir(parents=True, exist_ok=True)
         self.task = MatrixTask(
-            setup.model, setup.checkpoints, setup.corpus, setup.queries, seed=config.seed
+            setup.model,
+            _spread(setup.checkpoints, config.path),
+            setup.corpus,
+            setup.queries,
+            seed=config.seed,
         )
         self.context = setup.retrains().recipe.context or self.task.model.context
         self.probe = self._probe() if config.probes else None
@@ -239,7 +271,7 @@ class _Board:
             said["tail_patch"] = self._patch(found.scores)
         if self.top is not None:
             said["top_removal"] = self.top.of_scores(found.scores)
-        return said | self._probed(method)
+        return said | self._probed(method, said["passes"])
 
     def controls(self) -> dict[str, Any]:
         """Return what is measured without any method."""
@@ -260,10 +292,13 @@ class _Board:
             self.setup.corpus, self.task.documents_encoded, decoys, self.context, path
         )
 
-    def _probed(self, method: Method) -> dict[str, Any]:
+    def _probed(self, method: Method, passes: float) -> dict[str, Any]:
         """Score the corpus with decoys and tricks; a method bound to the recipe's corpus cannot."""
         if self.probe is None:
             return {}
+        if passes > self.config.probe_limit:
+            reason = f"{passes:.0f} passes are above the limit of {self.config.probe_limit:g}"
+            return {"gains": None, "decoys": None, "probe_skipped": reason}
         task = replace(self.task, corpus=self.probe.corpus)
         try:
             found = score(self.setup, method, task, self.config.cache).scores

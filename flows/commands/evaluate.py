@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,16 @@ def build(  # noqa: PLR0913, PLR0917 - the options of one command
 @click.option("--methods", default="", help="Names with commas between; every method by default.")
 @click.option("--out", type=NEW, required=True, help="Gets evaluation.json and .html, and scores.")
 @click.option("--decoys", type=click.Path(path_type=Path, dir_okay=False), help="Decoys JSONL.")
+@click.option(
+    "--set",
+    "options",
+    multiple=True,
+    help="METHOD.OPTION=VALUE, such as retraining.folder=truth; may be given again.",
+)
+@click.option("--path", default=0, show_default=True, help="Checkpoints beside the final; 0: all.")
+@click.option(
+    "--probe-limit", default=0.0, show_default=True, help="Passes above which nothing is probed."
+)
 @click.option("--top", default=0, show_default=True, help="Top-k removal of so many documents.")
 @click.option(
     "--probes/--no-probes", default=True, show_default=True, help="Decoys and creators' tricks."
@@ -110,6 +121,9 @@ def run(  # noqa: PLR0913, PLR0917 - the options of one command
     methods: str,
     out: Path,
     decoys: Path | None,
+    options: tuple[str, ...],
+    path: int,
+    probe_limit: float,
     top: int,
     probes: bool,  # noqa: FBT001
     date: str,
@@ -129,9 +143,15 @@ def run(  # noqa: PLR0913, PLR0917 - the options of one command
     with Reporter().step("evaluate") as step:
         result = judge_methods(
             setup,
-            methods_by_name(names),
+            methods_by_name(names, options),
             setup.truth(truths),
-            BoardConfig(out / "scores", probes=probes, top=top),
+            BoardConfig(
+                out / "scores",
+                path=path,
+                probes=probes,
+                probe_limit=probe_limit or math.inf,
+                top=top,
+            ),
             lambda name, done, total: step.update(done, total, name),
         )
         step.result(f"{len(result['rows'])} methods")

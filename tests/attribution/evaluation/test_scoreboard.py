@@ -98,6 +98,22 @@ def test_a_method_that_cannot_run_is_a_row_that_says_why(setup, tmp_path):
     assert "sentence-embedding model" in said["rows"][0]["skipped"]
     with pytest.raises(ScoringError, match="no attribution method 'nothing'"):
         methods_by_name(["nothing"])
+    with pytest.raises(ScoringError, match="sets no option of a method"):
+        methods_by_name(["bm25"], ["k1=2"])
+    assert methods_by_name(["bm25", "tfidf"], ["bm25.k1=2"])[0].k1 == 2.0
+
+
+def test_the_path_and_the_probes_can_be_cut_short(setup, tmp_path):
+    """Fewer checkpoints are other scores, and what was not probed says why."""
+    config = BoardConfig(tmp_path, path=1, probe_limit=0.0, patch=None, ends=False)
+    methods = methods_by_name(["ekfac"])
+    short = judge_methods(setup, methods, setup.truth(), config, quiet)["rows"][0]
+    whole = dataclasses.replace(config, path=0)
+    long = judge_methods(setup, methods, setup.truth(), whole, quiet)["rows"][0]
+    assert "above the limit of 0" in short["probe_skipped"]
+    assert short["gains"] is None
+    assert len(list(tmp_path.glob("ekfac-*.npz"))) == 2
+    assert short["per_query"] != long["per_query"]
 
 
 def test_tricks_gain_what_arithmetic_says(setup, tmp_path):

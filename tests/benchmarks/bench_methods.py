@@ -1,0 +1,75 @@
+"""Every attribution method on the retraining benchmark, by the command that anyone would use.
+
+Reads the benchmark beside the repository (`../shared/bench/lds`, or the folder in
+BYLINE_BENCH_LDS). Decoys are passages of creators that the model never saw, from
+`../shared/data`; without that file the decoys' columns stay empty. What `--out` holds
+already (scores, more retrains under `truth/`) is used and not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import random
+from pathlib import Path
+
+from attribution.corpus import Document, read_corpus, write_corpus
+from attribution.model import load_tokenizer
+from flows.cli import run
+
+ROOT = Path(__file__).parents[2]
+BENCH = Path(os.environ.get("BYLINE_BENCH_LDS", ROOT.parent / "shared" / "bench" / "lds"))
+PASSAGES = ROOT.parent / "shared" / "data" / "corpus_a.jsonl.gz"
+DECOYS, CONTEXT = 60, 128
+
+
+def write_decoys(path: Path) -> bool:
+    """Write passages of creators outside the benchmark; False where there are none to take."""
+    if not PASSAGES.is_file():
+        return False
+    trained = {document.group_id for document in read_corpus(BENCH / "docs.jsonl")}
+    with gzip.open(PASSAGES, "rt", encoding="utf-8") as stream:
+        rows = [json.loads(line) for line in stream]
+    others = [row for row in rows if row["creator_id"] not in trained]
+    tokenizer = load_tokenizer(BENCH / "base")
+    chosen = random.Random(0).sample(others, DECOYS)
+    write_corpus(
+        path,
+        [
+            Document(
+                f"decoy/{row['doc_id']}",
+                "decoy",
+                # The benchmark's documents open with token 0 and are cut at the context.
+                input_ids=(0, *tokenizer.encode(row["text"], add_special_tokens=False))[:CONTEXT],
+            )
+            for row in chosen
+        ],
+    )
+    return True
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the table; 0 when it was made, also where the benchmark is not there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "methods")
+    parser.add_argument("--methods", default="", help="names with commas; all by default")
+    parser.add_argument("--quick", action="store_true", help="what needs no gradient")
+    chosen, more = parser.parse_known_args(argv)
+    if not (BENCH / "docs.jsonl").is_file():
+        print(f"skipped: no retraining benchmark at {BENCH} (set BYLINE_BENCH_LDS)")
+        return 0
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    words = ["evaluate", "run", "--setup", str(BENCH), "--out", str(chosen.out)]
+    names = "bm25,tfidf,hidden_states,by_size,equal,random" if chosen.quick else chosen.methods
+    words += ["--methods", names, "--path", "1", "--probe-limit", "12"]
+    if write_decoys(chosen.out / "decoys.jsonl"):
+        words += ["--decoys", str(chosen.out / "decoys.jsonl")]
+    if (chosen.out / "truth").is_dir():
+        words += ["--truth", str(chosen.out / "truth")]
+    return run([*words, *more])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
