@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 FORMAT = "byline-influence/1"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 COMPLETENESS_DIGITS = 9
 
 

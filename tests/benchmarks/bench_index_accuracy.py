@@ -1,201 +1,158 @@
-"""How well the index predicts what removing documents does, against retraining.
+"""How well the index predicts what removing documents does, against retraining, on two set-ups.
 
-Reads the retraining benchmark beside the repository (`../shared/bench/lds`, or the folder
-in BYLINE_BENCH_LDS): a small real model, 743 documents of 40 creators, 48 outputs, and the
-losses after retraining without some of them. Its own `score_truth.py` gives every figure.
+    gpt2    the retraining benchmark beside the repository (`../shared/bench/lds`, or the
+            folder in BYLINE_BENCH_LDS); the default layers and damping were chosen on it
+    llama   trained by this benchmark from text every machine has (tests.benchmarks.llama_setup);
+            nothing was chosen on it. Its truth takes half an hour of one core, once:
+            `python -m tests.benchmarks.llama_truth`; without it the set-up is skipped
 
 Rows: this index at full rank and at 1/4, 1/16 and 1/64 of the float32 bytes, from the end
-point alone, from start and end, and from all six checkpoints; the baselines beside them.
-`--quick` scores start and end at 1/16 only; `--cache DIR` keeps score matrices between runs.
+point alone, from start and end, and from all checkpoints; other choices of layers; the
+baselines. All figures with 95 % intervals over outputs.
+
+Columns: LDS over random halves of documents and of creators; rank correlation with each
+creator's removal; misallocated money, by summed nats and with each output divided by its own
+positive total, against the removal truth and, where its cross-validated fit is positive, the
+coalition truth (by summed nats); how the totals of the outputs agree with what training
+measurably gained for them (correlation; and the spread of total over gain once all outputs
+together are scaled to 100 %): completeness output by output, which needs no retraining.
+
+`--quick` scores start and end at 1/16 only; `--cache DIR` keeps score matrices between runs;
+`--only NAME` takes one set-up; `--set-up DIR` any other folder.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import importlib.util
-import io
-import json
+import itertools
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from attribution.corpus import read_corpus, read_queries
-from attribution.gradients import LossModel
-from attribution.index import GradientIndex, IndexConfig, build_index
-from attribution.influence import Attributor
-from attribution.matrix_task import MatrixTask
+from attribution.evaluation.lds import Interval, ceilings, evaluate
+from attribution.evaluation.truth import Truth
 from attribution.methods import METHODS
-from attribution.model import load_model
-from attribution.path import learning_rate_weights
-from attribution.streaming import StreamConfig, checkpoint_scores
-from attribution.tokens import encode_query
+from tests.benchmarks.index_matrices import SIZES, Matrices
+from tests.benchmarks.llama_truth import truth_folder
 
 ROOT = Path(__file__).parents[2]
 BENCH = Path(os.environ.get("BYLINE_BENCH_LDS", ROOT.parent / "shared" / "bench" / "lds"))
-STEPS = (0, 17, 35, 70, 105, 141)
-PATHS = {"end": (141,), "start + end": (0, 141), "all six": STEPS}
-# Bytes are of one row at one checkpoint, against the tracked numbers as float32.
-SIZES = {"1/4": ("int8", 4), "1/16": ("int8", 16), "1/64": ("int8", 64)}
-TRACKED = 594_080
+BASELINES = ("bm25", "hidden_states", "by_size", "equal", "random")
+CHOICES = (
+    ("head", "start + end"),
+    ("last", "start + end"),
+    ("all linear", "end"),
+    ("all linear", "start + end"),
+    ("all linear", "all"),
+    ("gradient dot", "end"),
+    ("gradient dot", "start + end"),
+    ("gradient dot, all linear", "end"),
+    ("gradient dot, all linear", "start + end"),
+)
 
 
-STREAMS = {
-    "default": StreamConfig(fit_share=0.15),
-    "dot": StreamConfig(curvature=False),
-    "head": StreamConfig(fit_share=0.15, layers=("none",)),
-    "last": StreamConfig(fit_share=0.15, head=False),
-    "all": StreamConfig(fit_share=0.15, layers=("*",), head=False),
-}
-
-
-def folder_of(step: int) -> Path:
-    """Return the weights of a step of the fine-tune."""
-    if step == 0:
-        return BENCH / "base"
-    return BENCH / "model" if step == STEPS[-1] else BENCH / "checkpoints" / f"step-{step:03d}"
-
-
-def judge(scores: np.ndarray) -> dict:
-    """Return what the benchmark's own scorer says of a matrix."""
-    spec = importlib.util.spec_from_file_location("score_truth", BENCH / "score_truth.py")
-    scorer = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(scorer)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "scores.npy"
-        np.save(path, scores.astype(np.float32))
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said):
-            scorer.main(BENCH, path)
-    return json.loads(said.getvalue())
-
-
-def print_head() -> None:
+def print_head(truth: Truth) -> None:
     """Print the table's head."""
-    print(f"{'scores':34s} {'LDS documents':>19s} {'LDS creators':>19s} {'removal':>19s}", end="")
-    print("  misallocated %  positive")
-    print(f"{'':34s} {'':19s} {'':19s} {'':19s}  linear  norm.   totals %")
-
-
-def print_row(name: str, scores: np.ndarray) -> dict:
-    """Print one row: figures with 95 % intervals over queries."""
-    said = judge(scores)
-    cells = [
-        f"{c['mean']:.3f} [{c['lo']:.2f}, {c['hi']:.2f}]"
-        for c in (said["lds_doc"], said["lds_creator"], said["loco"])
-    ]
-    positive = 100 * float((scores.sum(1) > 0).mean())
+    fit = f"{truth.banzhaf.fit.mean():.2f}" if "creator" in truth.losses else "none"
+    print(f"retrains: { {kind: len(rows) for kind, rows in truth.losses.items()} }")
+    print(f"cross-validated fit of the coalition truth: {fit}")
     print(
-        f"{name:34s} " + " ".join(f"{cell:>19s}" for cell in cells) + f"  "
-        f"{said['misallocated_linear_pct']:6.1f} {said['misallocated_normalised_pct']:6.1f}"
-        f"   {positive:5.0f}",
+        f"{'':34s} {'LDS documents':>17s} {'LDS creators':>17s} {'removal':>17s}"
+        f" {'misallocated %':>17s} {'normalised %':>17s} {'coalition %':>17s}"
+        "  totals: r  p10-p90 %  positive %"
+    )
+
+
+def print_row(matrices: Matrices, name: str, scores: np.ndarray) -> None:
+    """Print one row: figures with 95 % intervals over outputs."""
+    said = evaluate(np.asarray(scores, dtype=np.float64), matrices.truth)
+    cells = [_cell(c) for c in (said.lds_documents, said.lds_creators, said.removal_rank)]
+    for rule in ("linear/removal", "normalised/removal", "linear/coalition"):
+        usable = "coalition" not in rule or (said.coalition_fit or 0) > 0
+        cells.append(
+            "{:.1f} [{:.1f}, {:.1f}]".format(
+                said.misallocated[rule], *said.misallocated_interval[rule]
+            )
+            if usable and rule in said.misallocated
+            else "-"
+        )
+    totals = scores.sum(1)
+    agree = float(np.corrcoef(totals, matrices.gains)[0, 1]) if np.ptp(totals) > 0 else 0.0
+    ratio = totals / matrices.gains * (matrices.gains.sum() / totals.sum())
+    low, high = np.quantile(100 * ratio, [0.1, 0.9])
+    print(
+        f"{name:34s} " + " ".join(f"{cell:>17s}" for cell in cells) + f"  {agree:9.2f}"
+        f"  {low:4.0f}-{high:<4.0f}  {100 * float((totals > 0).mean()):9.0f}",
         flush=True,
     )
-    return said
 
 
-class Matrices:
-    """Score matrices of single checkpoints, made once and kept."""
-
-    def __init__(self, cache: Path) -> None:
-        self.cache = cache
-        cache.mkdir(parents=True, exist_ok=True)
-        self.task = MatrixTask(
-            BENCH / "model",
-            (),
-            read_corpus(BENCH / "docs.jsonl"),
-            read_queries(BENCH / "queries.jsonl"),
-        )
-
-    def full(self, step: int, name: str = "default") -> np.ndarray:
-        """Return unweighted influence [48, 743] at a step, full rank, float32."""
-        path = self.cache / f"full-{name}-{step:03d}.npy"
-        if not path.exists():
-            model = LossModel(load_model(folder_of(step)).model)
-            config = STREAMS[name]
-            np.save(path, checkpoint_scores(model, self.task, config)[0].numpy())
-        return np.load(path)
-
-    def stored(self, size: str, step: int) -> np.ndarray:
-        """Return unweighted influence at a step from an index of a given size."""
-        dtype, fraction = SIZES[size]
-        path = self.cache / f"{dtype}-{fraction}-{step:03d}.npy"
-        if not path.exists():
-            folder = self.cache / f"index-{dtype}-{fraction}-{step:03d}"
-            build_index(
-                IndexConfig(
-                    folder_of(step),
-                    BENCH / "docs.jsonl",
-                    folder,
-                    bytes_per_document=4 * TRACKED // fraction,
-                    dtype=dtype,
-                    duplicate_threshold=None,
-                )
-            )
-            index = GradientIndex.open(folder)
-            queries = [encode_query(query, None) for query in self.task.queries]
-            scores = Attributor(index).documents(queries).influence.numpy()
-            order = np.argsort(index.documents["place"].to_numpy())
-            np.save(path, scores[:, order])
-        return np.load(path)
+def _cell(interval: Interval | None) -> str:
+    if interval is None:
+        return "-"
+    return f"{interval.mean:.3f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
-def along(parts: dict[int, np.ndarray]) -> np.ndarray:
-    """Add checkpoints with learning-rate weights."""
-    steps = sorted(parts)
-    if len(steps) == 1:
-        return parts[steps[0]]
-    with np.load(BENCH / "recipe.npz") as recipe:
-        weights = learning_rate_weights(steps, recipe["lr"].tolist())
-    return sum(w * parts[s] for w, s in zip(weights, steps, strict=True))
+def index_rows(matrices: Matrices) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield name and scores of this index: full rank, then each size, along each path."""
+    for path, steps in matrices.paths.items():
+        yield f"index full rank, {path}", matrices.along({s: matrices.full(s) for s in steps})
+    for size, (path, steps) in itertools.product(SIZES, matrices.paths.items()):
+        parts = {s: matrices.stored(size, s) for s in steps}
+        yield f"index {size}, {path}", matrices.along(parts)
 
 
-def baselines(matrices: Matrices, *, quick: bool) -> None:
-    """Print what needs no curvature."""
-    for name in ("bm25", "hidden_states", "by_size"):
-        print_row(name, METHODS[name].scores(matrices.task).numpy())
-    if not quick:
-        dots = {step: matrices.full(step, "dot") for step in (0, 141)}
-        print_row("gradient dot, end", dots[141])
-        print_row("gradient dot, start + end", along(dots))
-    print_row("random", np.random.default_rng(0).standard_normal((48, 743)))
+def choice_rows(matrices: Matrices) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield what other choices of layers, and no curvature, would give at full rank."""
+    for name, path in CHOICES:
+        parts = {s: matrices.full(s, name) for s in matrices.paths[path]}
+        yield f"{name}, {path}", matrices.along(parts)
+
+
+def print_table(matrices: Matrices, *, quick: bool) -> None:
+    """Print the rows of one set-up."""
+    print_head(matrices.truth)
+    if quick:
+        parts = {s: matrices.stored("1/16", s) for s in matrices.paths["start + end"]}
+        print_row(matrices, "index 1/16, start + end", matrices.along(parts))
+    else:
+        for name, scores in itertools.chain(index_rows(matrices), choice_rows(matrices)):
+            print_row(matrices, name, scores)
+    for name in BASELINES:
+        print_row(matrices, name, METHODS[name].scores(matrices.task).numpy())
+    for name, value in ceilings(matrices.truth).items():
+        print(f"   noise of the truth: {name:28s} {value:8.2f}")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the table; 0 when it was made, also where the benchmark is not there."""
+    """Print the tables; 0 when they were made, also where a set-up is not there."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--cache", type=Path)
-    parser.add_argument("--parts", action="store_true", help="also each part of the row alone")
+    parser.add_argument("--only", choices=("gpt2", "llama"))
+    parser.add_argument("--set-up", type=Path, help="a set-up folder with its truth")
     chosen = parser.parse_args(argv)
-    if not (BENCH / "score_truth.py").is_file():
-        print(f"skipped: no retraining benchmark at {BENCH} (set BYLINE_BENCH_LDS)")
-        return 0
-    torch.set_num_threads(os.cpu_count() or 1)
-    with tempfile.TemporaryDirectory() as folder:
-        matrices = Matrices(chosen.cache or Path(folder))
-        print_head()
-        if chosen.quick:
-            parts = {step: matrices.stored("1/16", step) for step in PATHS["start + end"]}
-            print_row("index 1/16, start + end", along(parts))
-        else:
-            for path, steps in PATHS.items():
-                print_row(f"index full rank, {path}", along({s: matrices.full(s) for s in steps}))
-            if chosen.parts:
-                for name in ("head", "last", "all"):
-                    parts = {s: matrices.full(s, name) for s in PATHS["start + end"]}
-                    print_row(f"{name} alone, full rank, start + end", along(parts))
-            for size in SIZES:
-                for path, steps in PATHS.items():
-                    stored = {s: matrices.stored(size, s) for s in steps}
-                    print_row(f"index {size} ({SIZES[size][0]}), {path}", along(stored))
-        baselines(matrices, quick=chosen.quick)
-        said = judge(np.zeros((48, 743)) + 1e-9)
-        print(f"equal pay misallocates {said['misallocated_equal_pct']} %, ", end="")
-        print(f"pay by number of documents {said['misallocated_by_size_pct']} % (linear)")
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    folders: dict[str, Path | None] = {
+        "gpt2": BENCH if (BENCH / "retrain").is_dir() else None,
+        "llama": truth_folder(),
+    }
+    if chosen.set_up:
+        folders = {"given": chosen.set_up}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, folder in folders.items():
+            if chosen.only not in (None, name):
+                continue
+            if folder is None:
+                print(f"skipped {name}: no truth by retraining here (see --help)")
+                continue
+            print(f"\n{name}: {folder.name}")
+            matrices = Matrices(name, folder, chosen.cache or Path(scratch))
+            print_table(matrices, quick=chosen.quick)
     return 0
 
 
