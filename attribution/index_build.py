@@ -23,6 +23,7 @@ from attribution.corpus import Corpus, Document, read_corpus
 from attribution.evidence import find_clusters, unit_weights
 from attribution.files import canonical_json, sha256_file, write_atomically
 from attribution.gradients import LossModel, recording
+from attribution.half import halved
 from attribution.index_basis import codec_for, load_basis, save_basis
 from attribution.index_calibrate import NONE, calibrate
 from attribution.index_config import (
@@ -139,6 +140,14 @@ class _Build:
 
         self.config = replace(config, token_budget=self.token_budget)
 
+    def half_errors(self) -> list[float] | None:
+        """Return the worst distance of rows in bfloat16 from float32, a checkpoint each."""
+        if self.config.compute == "float32":
+            return None
+        folders = [self.out / "bases" / f"{k:03d}" for k in range(len(self.points))]
+        said = [json.loads((folder / "bfloat16.json").read_bytes()) for folder in folders]
+        return [float(entry["worst"]) for entry in said]
+
     def _found_budget(self) -> int:
         """Return the token budget the plan has, where a build was begun, else find one."""
         begun = self.out / "build.json"
@@ -170,7 +179,9 @@ class _Build:
             if self._is_written(k):
                 continue
             last = k == len(self.points) - 1
-            loaded = self.final if last else load_model(point.folder)
+            # Rows in bfloat16 change the model that makes them: the final one is kept as it is.
+            own = last and self.config.compute == "float32"
+            loaded = self.final if own else load_model(point.folder)
             self._checkpoint(k, loaded, progress)
         for s, (kind, documents, encoded) in enumerate(self.shards):
             folder = self.folder(s)
@@ -215,6 +226,10 @@ class _Build:
             save_basis(folder, layers, bases, curvature)
         bases, curvature = load_basis(folder, layers)
         codec = codec_for(self.config.dtype, curvature, self.config.damping)
+        if self.config.compute == "bfloat16":
+            steps = curvature.damped(self.config.damping).clamp(min=1e-30).sqrt().float()
+            model, error = halved(model, layers, bases, steps, self.trained, self.context)
+            write_atomically(folder / "bfloat16.json", canonical_json({"worst": round(error, 4)}))
         recorder = RowRecorder(layers, bases, model.device)
         done, total = 0, sum(len(documents) for _, documents, _ in self.shards)
         with recording(model.model, layers, recorder):
@@ -249,6 +264,7 @@ def _finish(
             }
             for k in range(len(build.points))
         ],
+        "bfloat16_error": build.half_errors(),
         "calibration": NONE,
         "clusters": {name: list(ids) for name, ids in sorted(build.clusters.items())},
         "coverage": build.coverage.as_json(),

@@ -21,6 +21,7 @@ from attribution.adapters import base_folder, is_adapter
 from attribution.codec import numbers_for
 from attribution.errors import GradientIndexError, IndexMismatchError
 from attribution.files import canonical_json, sha256_file, sha256_of
+from attribution.half import COMPUTE
 from attribution.layers import DEFAULT_LAYERS
 from attribution.path import step_of, weights_for
 from attribution.preconditioner import PROJECTIONS, FitConfig
@@ -48,6 +49,7 @@ class IndexConfig:
         dtype: how document rows are stored: "float32", "float16", "int8", "int4",
             "int2" or "int1". At a given size eight or four bits of fewer numbers
             keep the scores; two and one bit of more numbers lose a fifth of the LDS.
+        compute: "float32", or "bfloat16" for the rows of documents (see `half`).
         projection: "eigen" or "random".
         damping: fraction of a layer's mean eigenvalue; used at scoring.
         layers: shell patterns of layer names to track; "last:N" keeps the last N,
@@ -75,6 +77,7 @@ class IndexConfig:
     decoys: Path | None = None
     bytes_per_document: int | None = None
     dtype: str = "float32"
+    compute: str = "float32"
     projection: str = "eigen"
     damping: float = 0.01
     layers: tuple[str, ...] = DEFAULT_LAYERS
@@ -95,6 +98,8 @@ class IndexConfig:
             raise GradientIndexError(
                 f"projection is {self.projection!r}; choose one of {PROJECTIONS}"
             )
+        if self.compute not in COMPUTE:
+            raise GradientIndexError(f"compute is {self.compute!r}; choose one of {COMPUTE}")
         if not 0 < self.damping <= 1:
             raise GradientIndexError(f"damping must be in (0, 1], got {self.damping}")
         numbers = None
@@ -177,6 +182,7 @@ def plan_of(
         "config": {
             "bytes_per_document": config.bytes_per_document,
             "chunk_bytes": config.chunk_bytes,
+            "compute": config.compute,
             "damping": config.damping,
             "dtype": config.dtype,
             "fit_documents_min": config.fit_documents_min,

@@ -182,8 +182,8 @@ class RowRecorder:
         self._chunks = []
         sides = torch.zeros(*where.shape, kept.shape[1], device=kept.device)
         sides[where] = kept
-        seen = with_constant(self.layers[self.head], hidden) @ self.bases[self.head].p_in
-        self.add(self.head, torch.bmm(seen.mT.float(), sides))
+        seen = with_constant(self.layers[self.head], hidden.float()) @ self.bases[self.head].p_in
+        self.add(self.head, torch.bmm(seen.mT, sides))
 
     def add(self, layer: int, product: Tensor) -> None:
         """Put the windows' projected gradients [W, r_in, r_out] of one layer into the rows."""
