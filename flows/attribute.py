@@ -8,7 +8,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -22,6 +23,10 @@ from flows.progress import Step
 from flows.sampling import SAMPLE_FORMAT
 from flows.shards import ShardStore
 from flows.tasks import describe
+
+SHARD_SECONDS = (60, 300)
+SHARD_SECONDS_AIM = 120
+WORTH_ADVICE_S = 600
 
 
 def attribute_step(night: Night, step: Step) -> StepOutcome:
@@ -70,14 +75,45 @@ def attribute_step(night: Night, step: Step) -> StepOutcome:
     names = [shard_name(index_sha256, part) for part in cut]
     for name, part in zip(names, cut, strict=True):
         store.put(name, workspace.index, index_sha256, part)
-    run_shards(store, names, workspace.settings.broker, step.update)
+    run_shards(store, names, workspace.settings.broker, step.update, step.say)
     merge_shards([store.result(name) for name in names], night.influence.parent, night.name)
+    if workspace.settings.broker.url and (advice := size_advice(store, names, size)):
+        step.say(advice)
     for name in names:
         store.drop_request(name)
     manifest = read_manifest(night.manifest("influence"), INFLUENCE_FORMAT)
     assert manifest["inputs"] == wanted, (manifest["inputs"], wanted)
     where = describe(workspace.settings.broker)
     return said(manifest, worked=True, where=f"{len(cut)} shards {where}")
+
+
+def size_advice(store: ShardStore, names: Sequence[str], size: int) -> str:
+    """Say which shard size would take one to five minutes, when the present one does not.
+
+    The size is never changed unasked: how outputs are cut into shards is written into the night's
+    manifests, and with it into the book.
+
+    Args:
+        store: knows how long each shard took.
+        names: the night's shards.
+        size: outputs of a shard, as set now.
+
+    Returns:
+        The advice, or "" when there is none: shards are as long as they should be, or all of
+        them together are so short that fewer and longer ones would keep fewer workers busy.
+    """
+    took = [seconds for name in names if (seconds := store.seconds(name)) is not None]
+    if not took:
+        return ""
+    median = statistics.median(took)
+    low, high = SHARD_SECONDS
+    if low <= median <= high or (median < low and sum(took) < WORTH_ADVICE_S):
+        return ""
+    better = max(1, round(size * SHARD_SECONDS_AIM / max(median, 0.001)))
+    return (
+        f"shards took {median:.0f} s each, {low} to {high} s is wanted; [attribution] "
+        f"shard_outputs = {better} would take about {SHARD_SECONDS_AIM} s, from the next night on"
+    )
 
 
 def said(manifest: Mapping[str, Any], *, worked: bool, where: str = "") -> StepOutcome:

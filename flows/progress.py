@@ -43,6 +43,10 @@ class Step:
             self._spoke_at = time.monotonic()
             self._reporter.say(f"     {self._name}: {done} of {total} {note}".rstrip())
 
+    def say(self, text: str) -> None:
+        """Tell in one line what the person must know although the step goes on."""
+        self._reporter.say(f"     {self._name}: {text}")
+
     def result(self, text: str) -> None:
         """Set the words that the finished line shows."""
         self.text = text

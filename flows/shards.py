@@ -5,18 +5,28 @@ For a shard named N, a digest of the index, the outputs and the code's version, 
     N.request.json                          the outputs to score, and with which index
     N.parquet, N.gains.parquet, N.manifest.json    what attribution found, the manifest last
     N.error.json                            how often it failed, and why
+    claims/N.lock                           who is at it now, or who died at it
+    claims/N.took.json                      how long it took, and whom
+    workers/NAME.lock                       which workers are alive, and which died
 
 1. N depends on nothing but index, outputs and code, so two nights, two workers or two deliveries
    of one message meet in the same files with the same bytes.
 2. A result counts only when its manifest is there and every file has the digest in it; a
    truncated or altered result is made again.
+3. A claim saves work and names the dead; it is not what keeps results right. The kernel frees it
+   when its holder dies, and the next one counts that as a failed attempt, so that a shard which
+   kills its workers is parked like any other.
 """
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import json
 import os
-from collections.abc import Callable, Sequence
+import socket
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +34,8 @@ from typing import TYPE_CHECKING, Any
 
 from attribution.errors import AttributionError
 from flows.artefacts import canonical_json, sha256_file, write_bytes
-from flows.errors import ShardError
+from flows.errors import LockHeldError, ShardError
+from flows.locks import Holder, hold, look
 
 if TYPE_CHECKING:
     from attribution.influence import Attributor
@@ -32,8 +43,22 @@ if TYPE_CHECKING:
 
 FORMAT = "byline-shard/1"
 SHOWN_DIGITS = 12
+UNLIMITED = 1 << 30
 
-OnProgress = Callable[[int, int], None]
+
+@dataclass(frozen=True)
+class Trial:
+    """On what terms a shard is tried.
+
+    Args:
+        attempts: how often it may have failed before nobody tries again.
+        limit_s: how long it may take before this process ends itself; None for ever.
+        take_over: score it although somebody alive is at it, who is taken to hang.
+    """
+
+    attempts: int = UNLIMITED
+    limit_s: int | None = None
+    take_over: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +79,16 @@ class ShardStore:
     """
 
     folder: Path
+
+    @property
+    def claims(self) -> Path:
+        """Who is at which shard."""
+        return self.folder / "claims"
+
+    @property
+    def workers(self) -> Path:
+        """Which workers there are."""
+        return self.folder / "workers"
 
     def put(self, name: str, index: Path, index_sha256: str, outputs: Sequence[QueryText]) -> None:
         """Write a request, unless it is there.
@@ -96,18 +131,18 @@ class ShardStore:
         except (ValueError, KeyError, OSError):
             return False
 
-    def run(self, name: str, on_progress: OnProgress | None = None) -> bool:
-        """Score one shard, unless its result is there.
+    def run(self, name: str, trial: Trial = Trial()) -> bool:
+        """Score one shard, unless its result is there or somebody is at it.
 
         Args:
             name: the shard.
-            on_progress: told (parts done, parts).
+            trial: how often, how long, and whether somebody alive is taken to hang.
 
         Returns:
             True when it was scored now.
 
         Raises:
-            ShardError: it failed; the error is kept beside it.
+            ShardError: it failed, or had failed too often; the error is kept beside it.
         """
         if self.is_done(name):
             return False
@@ -118,15 +153,71 @@ class ShardStore:
                 f"workspace (--dir)"
             )
         try:
-            self._score(json.loads(self._request(name).read_bytes()), on_progress)
+            with hold(self.claims, name) as died:
+                if died:
+                    self.note_failure(name, self.obituary(name, died))
+                return self._attempt(name, trial)
+        except LockHeldError:
+            return trial.take_over and self._attempt(name, trial)
+
+    def _attempt(self, name: str, trial: Trial) -> bool:
+        """Score one shard now, or keep why it failed."""
+        failed = self.failure(name)
+        if failed is not None and failed.attempts >= trial.attempts:
+            raise ShardError(f"shard {name[:SHOWN_DIGITS]} is parked: {failed.text}")
+        if self.is_done(name):
+            return False
+        started = time.monotonic()
+        try:
+            with stop_after(trial.limit_s, self._words(name)):
+                self._score(json.loads(self._request(name).read_bytes()))
         except (AttributionError, ShardError) as error:
-            self._keep_error(name, str(error), final=True)
+            self.note_failure(name, str(error), final=True)
             raise ShardError(f"shard {name[:SHOWN_DIGITS]} failed: {error}") from error
         except Exception as error:
-            self._keep_error(name, f"{type(error).__name__}: {error}", final=False)
+            self.note_failure(name, f"{type(error).__name__}: {error}")
             raise
         assert self.is_done(name), name
+        took = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "seconds": round(time.monotonic() - started, 3),
+        }
+        write_bytes(self._took(name), canonical_json(took))
         return True
+
+    def is_damaged(self, name: str) -> bool:
+        """Say whether a result was there and no longer is what was written."""
+        return self._files(name)[2].exists() and not self.is_done(name)
+
+    def holder(self, name: str) -> Holder | None:
+        """Say who is at a shard, or who died at it."""
+        return look(self.claims, name)
+
+    def obituary(self, name: str, holder: str) -> str:
+        """Say in one line how somebody died at a shard.
+
+        Args:
+            name: the shard.
+            holder: who.
+        """
+        words = self._last_words(name)
+        if not words:
+            return f"{holder} died at it (killed, out of memory, or the machine went down)"
+        where = [line.strip() for line in words.splitlines() if line.strip().startswith("File")]
+        return f"{holder} was stopped for taking too long" + (f", in {where[0]}" if where else "")
+
+    def seconds(self, name: str) -> float | None:
+        """Give how long a shard took, or None where nobody kept it."""
+        try:
+            return float(json.loads(self._took(name).read_bytes())["seconds"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def names(self, suffix: str) -> list[str]:
+        """List the shards that have a file with a suffix, such as `.error.json`, by name."""
+        found = self.folder.glob(f"*{suffix}")
+        return sorted(path.name.removesuffix(suffix) for path in found)
 
     def failure(self, name: str) -> Failure | None:
         """Read how a shard failed, if it did."""
@@ -137,14 +228,26 @@ class ShardStore:
         return Failure(kept["attempts"], kept["error"], kept["final"])
 
     def forget_errors(self, name: str) -> None:
-        """Give a shard all its attempts again."""
+        """Give a shard all its attempts again; who died at it counts no more."""
         self._error(name).unlink(missing_ok=True)
+        self._words(name).unlink(missing_ok=True)
+        found = self.holder(name)
+        if found is not None and not found.alive:
+            with contextlib.suppress(LockHeldError), hold(self.claims, name):
+                pass
 
     def drop_request(self, name: str) -> None:
-        """Remove a request, and with it the texts of its outputs."""
-        self._request(name).unlink(missing_ok=True)
+        """Remove a request, and with it the texts of its outputs and all that led to its result."""
+        for path in (
+            self._request(name),
+            self._took(name),
+            self._error(name),
+            self._words(name),
+            self.claims / f"{name}.lock",
+        ):
+            path.unlink(missing_ok=True)
 
-    def _score(self, request: dict[str, Any], on_progress: OnProgress | None) -> None:
+    def _score(self, request: dict[str, Any]) -> None:
         from attribution.run import (  # noqa: PLC0415 - as in `result`
             AttributionRequest,
             QueryText,
@@ -163,10 +266,16 @@ class ShardStore:
         attribute_outputs(
             AttributionRequest(index, outputs, self.folder),
             attributor=open_attributor(str(index), found),
-            progress=on_progress,
         )
 
-    def _keep_error(self, name: str, text: str, *, final: bool) -> None:
+    def note_failure(self, name: str, text: str, *, final: bool = False) -> None:
+        """Count one failed attempt and keep its reason.
+
+        Args:
+            name: the shard.
+            text: what happened.
+            final: trying again cannot help.
+        """
         before = self.failure(name)
         attempts = 1 + (before.attempts if before else 0)
         kept = {"attempts": attempts, "error": text, "final": final, "shard": name}
@@ -184,6 +293,40 @@ class ShardStore:
 
     def _error(self, name: str) -> Path:
         return self.folder / f"{name}.error.json"
+
+    def _took(self, name: str) -> Path:
+        return self.claims / f"{name}.took.json"
+
+    def _words(self, name: str) -> Path:
+        return self.claims / f"{name}.hung"
+
+    def _last_words(self, name: str) -> str:
+        """Read where a worker hung that stopped itself, or ""."""
+        try:
+            return self._words(name).read_text("utf-8", "replace").strip()
+        except OSError:
+            return ""
+
+
+@contextlib.contextmanager
+def stop_after(seconds: int | None, words: Path) -> Iterator[None]:
+    """End this process when the block takes longer, even if it hangs in C holding the GIL.
+
+    Args:
+        seconds: how long the block may take; None for ever.
+        words: where the traceback of every thread is left, for whoever finds the process dead.
+    """
+    if seconds is None:
+        yield
+        return
+    words.parent.mkdir(parents=True, exist_ok=True)
+    with words.open("w", encoding="utf-8") as file:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=file)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+    words.unlink(missing_ok=True)
 
 
 @lru_cache(maxsize=1)

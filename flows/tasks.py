@@ -5,8 +5,9 @@
    workers, or after everything is over.
 3. The store says what is done; the broker is only a hint, and no result backend is used.
 4. Acknowledged late, one message a worker at a time: a killed worker's shard comes back.
-5. A shard that fails leaves its error and its count in the store; what cannot heal is parked
-   at once, the rest after the settings' number of attempts.
+5. A shard that fails, or that its worker dies of, leaves its error and its count in the store;
+   what cannot heal is parked at once, the rest after the settings' number of attempts.
+6. A worker whose shard takes longer than it may stops itself, whatever it hangs in.
 
 In process the same functions are called directly; nothing here needs a broker then.
 """
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.errors import BrokerError
 from flows.settings import BrokerSettings
-from flows.shards import ShardStore
+from flows.shards import ShardStore, Trial
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -27,16 +28,19 @@ if TYPE_CHECKING:
 ATTRIBUTE = "byline.attribute_shard"
 
 
-def attribute_shard(store: str, shard: str, fallback: str | None = None) -> bool:
+def attribute_shard(
+    store: str, shard: str, fallback: str | None = None, trial: Trial | None = None
+) -> bool:
     """Measure the influence behind one shard of outputs, unless the store has it already.
 
     Args:
         store: folder of the shards, as the sender sees it.
         shard: digest that names the shard.
         fallback: the same folder as this worker sees it, when it is mounted elsewhere.
+        trial: on what terms; in this process, until it is done.
 
     Returns:
-        True when the work was done now, False when its result was there.
+        True when the work was done now, False when its result was there or somebody is at it.
 
     Raises:
         ShardError: the shard failed; its error is kept in the store.
@@ -44,7 +48,7 @@ def attribute_shard(store: str, shard: str, fallback: str | None = None) -> bool
     folder = Path(store)
     if not ShardStore(folder).has_request(shard) and fallback:
         folder = Path(fallback)
-    return ShardStore(folder).run(shard)
+    return ShardStore(folder).run(shard, trial or Trial(take_over=True))
 
 
 def make_app(settings: BrokerSettings, *, store: str | None = None) -> Celery:
@@ -70,8 +74,9 @@ def make_app(settings: BrokerSettings, *, store: str | None = None) -> Celery:
     app = Celery("byline", broker=settings.url, set_as_current=False)
     app.conf.update(**app_settings(settings))
 
-    def task(store_: str, shard: str) -> bool:
-        return attribute_shard(store_, shard, store)
+    def task(store_: str, shard: str, take_over: bool) -> bool:  # noqa: FBT001 - a message
+        trial = Trial(settings.attempts, settings.shard_limit_s, take_over)
+        return attribute_shard(store_, shard, store, trial)
 
     app.task(task, name=ATTRIBUTE, ignore_result=True)
     return app
@@ -97,7 +102,12 @@ def app_settings(settings: BrokerSettings) -> dict[str, Any]:
         }
     elif settings.url.startswith("filesystem"):
         transport = {"polling_interval": 0.05}
+    # A solo worker cannot answer heartbeats while it scores, and RabbitMQ would take it for dead;
+    # when it is killed the kernel closes its connection, which RabbitMQ sees at once.
     return {
+        "broker_heartbeat": 0,
+        "broker_connection_max_retries": None,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
         "task_serializer": "json",
         "accept_content": ["json"],
         "task_default_queue": settings.queue,

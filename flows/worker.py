@@ -2,14 +2,21 @@
 
 One solo worker a device: CUDA cannot be started again after a fork, so no pool of children.
 `CUDA_VISIBLE_DEVICES=1 byline worker --name gpu1` is how a machine with several devices runs
-several workers.
+several workers. A worker stops itself when a shard takes longer than it may, and ends when it is
+killed: let whatever starts it (systemd, Kubernetes, a shell loop) start it again.
+
+Each holds a lock named after it in the shard store for as long as it lives; so whoever sees the
+store sees which workers are alive and which died, also while they are too busy to answer.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
+from flows.locks import hold, look
+from flows.shards import ShardStore
 from flows.tasks import make_app
 from flows.workspace import Workspace
 
@@ -26,16 +33,29 @@ def run_worker(workspace: Workspace, *, name: str = "worker", log_level: str = "
         BrokerError: no broker is set.
     """
     app = make_app(workspace.settings.broker, store=str(workspace.shards))
-    node = f"{name}-{os.getpid()}@{socket.gethostname()}"
-    app.worker_main(
-        [
-            "worker",
-            "--pool=solo",
-            "--concurrency=1",
-            f"--queues={workspace.settings.broker.queue}",
-            f"--hostname={node}",
-            f"--loglevel={log_level}",
-            "--without-gossip",
-            "--without-mingle",
-        ]
-    )
+    host = socket.gethostname()
+    workers = ShardStore(workspace.shards).workers
+    _forget_dead(workers, name, host)
+    node = f"{name}-{os.getpid()}@{host}"
+    with hold(workers, node):
+        app.worker_main(
+            [
+                "worker",
+                "--pool=solo",
+                "--concurrency=1",
+                f"--queues={workspace.settings.broker.queue}",
+                f"--hostname={node}",
+                f"--loglevel={log_level}",
+                "--without-gossip",
+                "--without-mingle",
+            ]
+        )
+    (workers / f"{node}.lock").unlink(missing_ok=True)
+
+
+def _forget_dead(workers: Path, name: str, host: str) -> None:
+    """Remove the marks of dead workers of this name and machine: the new one replaces them."""
+    for path in workers.glob(f"{name}-*@{host}.lock"):
+        found = look(workers, path.name.removesuffix(".lock"))
+        if found is None or not found.alive:
+            path.unlink(missing_ok=True)

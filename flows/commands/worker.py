@@ -1,12 +1,14 @@
-"""`byline worker`: work through shards from the broker."""
+"""`byline worker` and `byline workers`: work through shards from the broker, and look at it."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from flows.commands.options import emit, json_option, open_workspace, workspace_option
+from flows.errors import BrokerError
 
 
 @click.command("worker")
@@ -26,3 +28,21 @@ def worker(folder: Path, name: str, log_level: str, as_json: bool) -> None:  # n
     workspace = open_workspace(folder)
     run_worker(workspace, name=name, log_level=log_level)
     emit({"stopped": name}, [f"worker {name} stopped"], as_json=as_json)
+
+
+@click.group("workers")
+def workers() -> None:
+    """Look at the workers."""
+
+
+@workers.command("status")
+@workspace_option
+@json_option
+def workers_status(folder: Path, as_json: bool) -> None:  # noqa: FBT001
+    """Show what waits in the queue, which workers are alive, and which shards are parked."""
+    from flows.worker_status import workers_status as look_at  # noqa: PLC0415 - as above
+
+    status = look_at(open_workspace(folder))
+    emit(asdict(status), status.lines(), as_json=as_json)
+    if status.trouble:
+        raise BrokerError(status.trouble)

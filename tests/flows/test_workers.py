@@ -79,6 +79,7 @@ def test_a_worker_killed_in_the_middle_loses_no_shard(tmp_path, monkeypatch):
         monkeypatch,
         copy_of(tiny(), tmp_path / "home"),
         url,
+        shard_limit_s=9,
         visibility_timeout_s=10,
         restore_interval_s=1,
         stall_s=90,
@@ -142,7 +143,9 @@ def test_no_broker_means_no_app():
 
 def test_redis_gives_a_dead_workers_message_back_after_the_visibility_timeout():
     """Both hidden timers are set; the defaults would wait a hundred seconds more."""
-    settings = app_settings(BrokerSettings(url="redis://x", visibility_timeout_s=30))
+    settings = app_settings(
+        BrokerSettings(url="redis://x", visibility_timeout_s=30, shard_limit_s=20)
+    )
     assert settings["broker_transport_options"] == {
         "visibility_timeout": 30,
         "unacked_restore_interval": 5,

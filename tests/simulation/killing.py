@@ -27,6 +27,8 @@ from flows.workspace import Workspace
 KILL, RAISE, INTERRUPT = "kill", "raise", "interrupt"
 STOPPED = {KILL: -signal.SIGKILL, RAISE: 3, INTERRUPT: 4}
 DEADLINE_S = 120
+# One fork server serves a session; tests/flows/faults.py forks its workers from it too.
+PRELOAD = ["tests.simulation.killing", "tests.flows.faults"]
 
 
 class PlannedFailureError(Exception):
@@ -78,8 +80,11 @@ def instrument(points: Points) -> None:
     engine.STEPS = steps  # type: ignore[assignment]
 
 
-def run_child(folder: str, day: str, strike_at: int | None, how: str, report: Any) -> None:
+def run_child(
+    folder: str, day: str, strike_at: int | None, how: str, environment: dict[str, str], report: Any
+) -> None:
     """Settle one night in this process, striking at a point; report the points passed."""
+    os.environ.update(environment)
     points = Points(strike_at, how)
     instrument(points)
     try:
@@ -93,18 +98,31 @@ def run_child(folder: str, day: str, strike_at: int | None, how: str, report: An
 
 
 def night_in_child(
-    workspace: Workspace, day: Date, *, strike_at: int | None = None, how: str = KILL
+    workspace: Workspace,
+    day: Date,
+    *,
+    strike_at: int | None = None,
+    how: str = KILL,
+    environment: dict[str, str] | None = None,
 ) -> tuple[int, list[str]]:
     """Settle a night in a child process.
+
+    Args:
+        workspace: whose night.
+        day: which.
+        strike_at: the point at which it is struck; None lets it come to its end.
+        how: KILL, RAISE or INTERRUPT.
+        environment: variables the child has more than the fork server.
 
     Returns:
         The exit code, and the points passed when the night came to its end.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.simulation.killing"])
+    context.set_forkserver_preload(PRELOAD)
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(
-        target=run_child, args=(str(workspace.home), day.isoformat(), strike_at, how, theirs)
+        target=run_child,
+        args=(str(workspace.home), day.isoformat(), strike_at, how, environment or {}, theirs),
     )
     child.start()
     theirs.close()
