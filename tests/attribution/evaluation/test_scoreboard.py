@@ -18,7 +18,8 @@ from attribution.evaluation.setup import open_setup
 from attribution.evaluation.top_removal import TopRemoval
 from attribution.methods import Declaration, MatrixTask
 from attribution.model import load_model
-from tests.attribution.toy_training import TOPICS, toy_corpus, toy_model
+from attribution.training import train
+from tests.attribution.toy_training import TOPICS, TOY, toy_corpus, toy_model
 
 
 def quiet(_method, _done, _total):
@@ -173,3 +174,30 @@ def test_leaving_out_the_best_documents_hurts_more_than_the_controls(setup, tmp_
     made = sorted(path.name for path in tmp_path.glob("kept_*"))
     top.of_scores(scores)
     assert sorted(path.name for path in tmp_path.glob("kept_*")) == made
+
+
+@pytest.mark.slow
+def test_unrolled_influence_foretells_small_removals_best(tmp_path):
+    """A few documents left out of a smooth run: the derivative ranks above every other method."""
+    corpus = toy_corpus(12)
+    train(corpus, tmp_path / "model", dataclasses.replace(TOY, epochs=4, batch=24, lr=3e-3))
+    write_corpus(tmp_path / "docs.jsonl", corpus.documents)
+    queries = [
+        {"output_id": f"{topic}{start}", "text": f"{head}{words}", "prompt_length": 4}
+        for topic, words in TOPICS.items()
+        for start, head in enumerate((f"In {topic}: ", ""))
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in queries)
+    (tmp_path / "queries.jsonl").write_text(lines)
+    small = open_setup(tmp_path)
+    plan = TruthPlan(halves=0, coalitions=0, drops=40, drop_share=0.05)
+    truth = build_truth(small.retrains(), tmp_path / "truth", plan)
+    names = ["unrolled", "ekfac", "grad_dot", "trackstar", "bm25", "hidden_states", "by_size"]
+    config = BoardConfig(tmp_path / "cache", ends=False, probes=False, patch=None)
+    methods = methods_by_name(names, ["unrolled.outputs=each"])
+    rows = {row["name"]: row for row in judge_methods(small, methods, truth, config, quiet)["rows"]}
+    best = rows["unrolled"]["lds_drops"]
+    assert rows["unrolled"]["notes"]["metasmoothness"] > 0.9
+    assert best["mean"] > 0.6
+    others = [row["lds_drops"]["mean"] for name, row in rows.items() if name != "unrolled"]
+    assert best["low"] > max(others)
