@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from flows.artefacts import (
 from flows.close_entries import Paper
 from flows.close_plan import ClosePlan, agreements_of, plan_close
 from flows.division import Division, divide_period
-from flows.knowledge import Knowledge, KnowledgeBase
+from flows.knowledge import Knowledge, KnowledgeBase, catalogue_copy
 from flows.period_files import kept_copy, period_files, read_pools, read_rates, read_usage
 from flows.restate import PastPeriod, Restatement, restate
 from flows.usage_counts import count_usage
@@ -212,3 +212,23 @@ def _keep(workspace: Workspace, name: str, path: Path) -> str:
         with atomic_path(copy) as part:
             shutil.copyfile(path, part)
     return digest
+
+
+def cited_files(workspace: Workspace, period: str) -> Iterator[tuple[str, Path]]:
+    """Name the files a closed period's entries cite through its inputs, as the close read them.
+
+    Args:
+        workspace: whose files.
+        period: YYYY-MM, closed.
+
+    Yields:
+        The name in an audit pack, and the file: the list of inputs, the catalogue, and pools,
+        rates and reported usage where the close read any.
+    """
+    path = inputs_file(workspace, period)
+    cited = read_manifest(path, INPUTS_FORMAT, step="`byline close`")
+    yield path.name, path
+    yield "catalogue.json", catalogue_copy(workspace, cited["catalogue"])
+    for name in period_files(workspace, period):
+        if name in cited:
+            yield f"{name}.json", kept_copy(workspace, name, cited[name])

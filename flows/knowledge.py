@@ -160,6 +160,12 @@ def agreements_list(workspace: Workspace, digest: str) -> Path:
     return workspace.root / "evidence" / f"agreements-{digest[:SHOWN_HEX]}.json"
 
 
+def listed_texts(workspace: Workspace, digest: str) -> frozenset[str]:
+    """Give the digests of the agreement texts in a kept list."""
+    listed = read_manifest(agreements_list(workspace, digest), AGREEMENTS_FORMAT)["agreements"]
+    return frozenset(str(row["sha256"]) for row in listed)
+
+
 def _check_kept(path: Path, digest: str) -> None:
     """Refuse evidence that is gone or was altered."""
     found = sha256_file(path) if path.exists() else "no such file"

@@ -1,0 +1,162 @@
+"""Installations on paper: real books, agreements and closes, with nights whose estimates are given.
+
+What a model would have measured is written straight into the night's tables; from there on every
+step is the real one, so a year of months takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import date as Date  # noqa: N812
+from pathlib import Path
+
+import polars as pl
+
+from flows.artefacts import write_manifest, write_parquet
+from flows.close import CloseResult, close_period
+from flows.estimation import INFLUENCE_FORMAT
+from flows.ingest_schema import OUTPUTS_FORMAT
+from flows.knowledge import KnowledgeBase
+from flows.night import Night
+from flows.ownership import splits_on
+from flows.sampling import SAMPLE_FORMAT
+from flows.settle import settle_step
+from flows.setup import make_workspace
+from flows.workspace import Workspace
+from tests.databases import fresh_book
+
+PEOPLE = {"prepared_by": "accountant-1", "approved_by": "controller-1"}
+PPT = 10**12
+FORMATS = {"outputs": OUTPUTS_FORMAT, "sample": SAMPLE_FORMAT, "influence": INFLUENCE_FORMAT}
+Owners = Mapping[str, Mapping[str, str]]
+
+
+def paper_workspace(folder: Path, *, currency: str = "USD/2", ledger_url: str = "") -> Workspace:
+    """Make an installation without a model; on SQLite its books are a copy made once a session."""
+    settings = {"pool": {"currency": currency}}
+    if not ledger_url:
+        folder.mkdir(parents=True)
+        with fresh_book("sqlite", folder) as url:
+            Path(url.removeprefix("sqlite:///")).rename(folder / "byline.db")
+    return make_workspace(folder, settings=settings, ledger_url=ledger_url)
+
+
+def write_works(
+    workspace: Workspace, owners: Owners, parties: set[str] | None = None, **marks: dict
+) -> None:
+    """Write the catalogue: shares by work and party; `marks` adds fields such as dispute."""
+    named = {party for shares in owners.values() for party in shares} | (parties or set())
+    works = [
+        {
+            "work_id": work,
+            "title": work.upper(),
+            "splits": [{"party_id": p, "share": share} for p, share in sorted(shares.items())],
+            **marks.get(work, {}),
+        }
+        for work, shares in sorted(owners.items())
+    ]
+    data = {
+        "format": "byline-catalogue/1",
+        "sources": [],
+        "parties": [{"party_id": name} for name in sorted(named)],
+        "works": works,
+        "documents": [],
+    }
+    workspace.catalogue.parent.mkdir(parents=True, exist_ok=True)
+    workspace.catalogue.write_text(json.dumps(data), encoding="utf-8")
+    lines = ["format: byline-parties/1", "parties:"]
+    lines += [f"  - party_id: {name}" for name in sorted(named | {"operator"})]
+    (workspace.agreements / "parties.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def agree(
+    workspace: Workspace, licensor: str, *lines: str, version: int = 1, starts: str = "2026-01-01"
+) -> Path:
+    """Write an agreement of a licensor; without YAML lines it takes part in the main pool."""
+    text = [
+        "format: byline-agreement/1",
+        f"agreement_id: agr-{licensor}",
+        f"version: {version}",
+        f"licensor: {licensor}",
+        "licensee: operator",
+        f"currency: {workspace.settings.pool.currency}",
+        f"effective_from: {starts}",
+        *(lines or ("terms: [{term_id: pool, then: {basis: pool_share, pool: main}}]",)),
+    ]
+    path = workspace.agreements / f"{licensor}.v{version}.yaml"
+    path.write_text("\n".join(text) + "\n", encoding="utf-8")
+    return path
+
+
+def settle(
+    workspace: Workspace,
+    day: str,
+    accrued: Mapping[str, int],
+    *,
+    unexplained: int = 0,
+    errors: Mapping[str, int] | None = None,
+    late: str = "",
+    outputs: int = 100,
+) -> None:
+    """Settle a night whose works accrued what is given, in units; errors by creator, in units."""
+    date = Date.fromisoformat(day)
+    night = Night(workspace, date, (), late, PEOPLE["approved_by"])
+    pool = sum(accrued.values()) + unexplained
+    for kind in ("outputs", "sample", "influence"):
+        body: dict[str, object] = {"date": day}
+        files = {}
+        if kind == "outputs":
+            frame = pl.DataFrame(
+                {
+                    "payable": [True] * outputs,
+                    "model_version": ["v1"] * outputs,
+                    "territory": ["SE"] * outputs,
+                    "output_tokens": [10] * outputs,
+                },
+                schema_overrides={"output_tokens": pl.Int64},
+            )
+            files = {night.outputs.name: write_parquet(night.outputs, frame)}
+        body |= {"population": {"outputs": outputs, "value_units": pool or 1}, "sampled": outputs}
+        write_manifest(night.manifest(kind), FORMATS[kind], inputs={}, files=files, body=body)
+    works = [
+        (w, 5, units * PPT // pool if pool else 0, 0, 0, 0, units) for w, units in accrued.items()
+    ]
+    creators: dict[str, int] = defaultdict(int)
+    splits = splits_on(KnowledgeBase(workspace).present.catalogue, date)
+    for work in accrued:
+        for creator, _ in splits.get(work, [("unmatched", 1)]):
+            creators[creator] += 0
+    rows = [
+        (c, 5, 0, (errors or {}).get(c, 0) * PPT // pool if pool else 0, 0, 0, 0)
+        for c in sorted(creators)
+    ]
+    columns = ("outputs", "share_ppt", "stderr_ppt", "low_ppt", "high_ppt", "accrual_units")
+    files = {}
+    for path, key, table in (
+        (night.works, "work_id", sorted(works)),
+        (night.creators, "creator_id", rows),
+    ):
+        schema = {key: pl.String, **dict.fromkeys(columns, pl.Int64)}
+        files[path.name] = write_parquet(path, pl.DataFrame(table, schema=schema, orient="row"))
+    write_manifest(
+        night.manifest("estimates"),
+        "byline-estimates/1",
+        inputs={},
+        files=files,
+        body={
+            "date": day,
+            "pool_id": "main",
+            "pool_units": pool,
+            "unexplained_units": unexplained,
+            "apportionment": "signed_linear/1",
+            "population": {"outputs": outputs},
+        },
+    )
+    settle_step(night, None)
+
+
+def close(workspace: Workspace, period: str) -> CloseResult:
+    """Close a period."""
+    return close_period(workspace, period, **PEOPLE)
