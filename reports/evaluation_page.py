@@ -11,6 +11,7 @@ Input is the plain result of `byline evaluate run`. Rules:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -231,8 +232,9 @@ def _drawings(judged: Sequence[Mapping[str, Any]]) -> list[Block]:
         if row["lds_documents"]
     ]
     if bars:
-        low = min(0.0, *(bar.low for bar in bars), *(bar.other or 0.0 for bar in bars))
-        ticks = (-0.2, 0.0, 0.2, 0.4, 0.6, 0.8) if low < 0 else (0.0, 0.2, 0.4, 0.6, 0.8)
+        ends = [end for bar in bars for end in (bar.low, bar.high, bar.other or 0.0)]
+        first, last = math.floor(5 * min(0.0, *ends)), max(1, math.ceil(5 * max(ends)))
+        ticks = [place / 5 for place in range(first, last + 1)]
         ranked = sorted(bars, key=lambda bar: -bar.value)
         blocks += [
             Heading("LDS over documents (dot, 95 % interval) and over creators (ring)", 2),
