@@ -3,10 +3,10 @@
 Influence is a sum along the training path, `sum_k w_k (...)` over checkpoints.
 The quadrature is stated and simple:
 
-1. With a recipe, a checkpoint stands for the optimizer steps nearest to it (a
-   step half-way counts half for each) and weighs the sum of their learning
-   rates. Step t moves the weights from state t to state t + 1 and is placed at
-   t + 1/2.
+1. With a recipe, the trapezoid rule over the sum of learning rates: what the steps
+   between two checkpoints add up to goes half to each, and what lies before the
+   first or after the last goes to that one. Start and end alone so weigh a half
+   each.
 2. Without one, all checkpoints weigh the same.
 3. Weights add up to 1. The scale of influence comes from calibration against
    the measured gain, not from the weights.
@@ -36,7 +36,7 @@ def equal_weights(checkpoints: int) -> list[float]:
 
 
 def learning_rate_weights(steps: Sequence[int], rates: Sequence[float]) -> list[float]:
-    """Weigh checkpoints by the learning rates of the steps nearest to them.
+    """Weigh checkpoints by the trapezoid rule over the sum of learning rates (rule 1).
 
     Args:
         steps: the state each checkpoint is (0 before the first step), rising.
@@ -53,14 +53,13 @@ def learning_rate_weights(steps: Sequence[int], rates: Sequence[float]) -> list[
             f"checkpoints are at steps {list(steps)} of a run of {len(rates)} steps; "
             f"they must rise and lie inside the run. Name them oldest first"
         )
-    places = np.arange(len(rates)) + 0.5
-    distance = np.abs(places[:, None] - np.asarray(steps, dtype=float)[None, :])
-    nearest = distance == distance.min(1, keepdims=True)  # [steps, checkpoints]
-    shares = nearest / nearest.sum(1, keepdims=True)
-    sums = np.asarray(rates, dtype=float) @ shares
-    if not sums.sum() > 0:
+    passed = np.concatenate([[0.0], np.cumsum(np.asarray(rates, dtype=float))])
+    if not passed[-1] > 0:
         raise RecipeError("the learning rates of the recipe add up to nothing; give equal weights")
-    return [float(value) for value in sums / sums.sum()]
+    marks = passed[list(steps)]  # [checkpoints]
+    middles = (marks[1:] + marks[:-1]) / 2
+    borders = np.concatenate([[0.0], middles, [passed[-1]]])
+    return [float(value) for value in np.diff(borders) / passed[-1]]
 
 
 def step_of(folder: Path | str) -> int | None:
@@ -108,7 +107,7 @@ def weights_for(
 
     Returns:
         The weights, and the name of the rule that made them:
-        "learning_rate/1", "equal/1", or "end_only/1" for a single checkpoint.
+        "learning_rate/2", "equal/1", or "end_only/1" for a single checkpoint.
     """
     if len(checkpoints) == 1:
         return [1.0], "end_only/1"
@@ -116,7 +115,7 @@ def weights_for(
     steps = recipe_steps(checkpoints, rates) if rates is not None else None
     if rates is None or steps is None:
         return equal_weights(len(checkpoints)), "equal/1"
-    return learning_rate_weights(steps, rates), "learning_rate/1"
+    return learning_rate_weights(steps, rates), "learning_rate/2"
 
 
 def optimizer_name(model_dir: Path | str) -> str | None:

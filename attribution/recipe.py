@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -98,26 +97,6 @@ class Recipe:
             for epoch in self.order
             for begin in range(0, len(epoch), size)
         ]
-
-    def checkpoint_weights(self, checkpoints: Sequence[int] | None = None) -> list[float]:
-        """Give each checkpoint the learning rates of the steps nearest to it.
-
-        Args:
-            checkpoints: steps of the checkpoints, ascending; those of the recipe
-                when left out.
-
-        Returns:
-            One weight per checkpoint, adding up to the sum of all learning rates.
-            A step half-way between two checkpoints counts half for each.
-        """
-        marks = np.asarray(self.checkpoints if checkpoints is None else checkpoints, dtype=float)
-        weights = np.zeros(len(marks))
-        for step, rate in enumerate(self.lr):
-            # A step acts between the weights before it and after it.
-            distance = np.abs(marks - (step + 0.5))
-            nearest = np.flatnonzero(distance == distance.min())
-            weights[nearest] += rate / len(nearest)
-        return [float(weight) for weight in weights]
 
 
 def save_recipe(folder: Path, recipe: Recipe, notes: dict[str, Any]) -> None:

@@ -44,17 +44,6 @@ def test_every_document_is_in_one_batch_of_each_epoch(folder):
         assert sorted(read) == list(range(24))
 
 
-def test_checkpoint_weights_share_out_all_learning_rates(folder):
-    """Each step's rate goes to the checkpoint nearest to it, none lost."""
-    recipe = load_recipe(folder)
-    weights = recipe.checkpoint_weights()
-    assert sum(weights) == pytest.approx(recipe.lr.sum())
-    assert recipe.checkpoint_weights([0, recipe.steps])[0] == pytest.approx(
-        recipe.lr[: recipe.steps // 2].sum()
-    )
-    assert recipe.checkpoint_weights([recipe.steps]) == [pytest.approx(recipe.lr.sum())]
-
-
 @pytest.mark.parametrize("missing", ["recipe.json", "recipe.npz"])
 def test_a_missing_half_is_named(folder, missing):
     """A model of somebody else's training has no recipe; the error says what that costs."""
