@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -142,6 +142,8 @@ def remove(
     type=click.Choice(["plain", "adam"]),
     help="Damp in the metric of Adam's second moment, where the training run kept it.",
 )
+@click.option("--truth", type=FOLDER, help="Retrains (doc-*.npz) to choose the damping by.")
+@click.option("--queries", type=FILE, help="The outputs they measured, JSONL; with --truth.")
 @click.option("--use", type=int, help="Score with this earlier version; refit nothing.")
 @click.option("--corpus", type=FILE, help="Where the indexed corpus is now.")
 @click.option("--decoys", type=FILE, help="Where the indexed decoys are now.")
@@ -153,6 +155,8 @@ def refit(  # noqa: PLR0913, PLR0917 - the options of one command
     share: float | None,
     seed: int,
     geometry: str | None,
+    truth: Path | None,
+    queries: Path | None,
     use: int | None,
     corpus: Path | None,
     decoys: Path | None,
@@ -165,6 +169,9 @@ def refit(  # noqa: PLR0913, PLR0917 - the options of one command
 
     workspace = open_workspace(folder)
     signer = _signer(key, workspace)
+    chosen = _chosen_damping(workspace, truth, queries, damping)
+    if chosen is not None:
+        damping = chosen["damping"]
     wanted = Refit(
         damping=damping, share=share, seed=seed, geometry=geometry, corpus=corpus, decoys=decoys
     )
@@ -182,11 +189,34 @@ def refit(  # noqa: PLR0913, PLR0917 - the options of one command
             )
             step.result(f"version {manifest.content['preconditioner']}")
     version = manifest.content["preconditioner"]
+    lines = [f"scores now come from version {version}", f"index is now {manifest.sha256}"]
+    if chosen is not None:
+        lines += [f"damping {d:>8}  LDS {value:.4f}" for d, value in chosen["table"].items()]
+        lines.append(
+            f"chosen {chosen['damping']}; on retrains it was not chosen by, the choice has an "
+            f"LDS of {chosen['held_out']:.4f}"
+        )
     emit(
-        {"manifest": manifest.sha256, "preconditioner": version},
-        [f"scores now come from version {version}", f"index is now {manifest.sha256}"],
+        {"choice": chosen, "manifest": manifest.sha256, "preconditioner": version},
+        lines,
         as_json=as_json,
     )
+
+
+def _chosen_damping(
+    workspace: Workspace, truth: Path | None, queries: Path | None, damping: float | None
+) -> dict[str, Any] | None:
+    """Choose the damping by a truth, where one is given."""
+    if truth is None and queries is None:
+        return None
+    if truth is None or queries is None or damping is not None:
+        raise click.UsageError("give --truth and --queries together, and no --damping")
+    from attribution.index_damping import choose_from_folder  # noqa: PLC0415 - torch
+    from attribution.index_read import GradientIndex  # noqa: PLC0415 - torch
+    from attribution.influence import Attributor  # noqa: PLC0415 - torch
+
+    attributor = Attributor(GradientIndex.open(workspace.index))
+    return choose_from_folder(attributor, queries, truth).as_json()
 
 
 @index.command("compact")
