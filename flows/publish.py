@@ -10,33 +10,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from contracts.agreement import AgreementBook
 from contracts.period import Period
 from flows.artefacts import read_manifest
 from flows.books import open_books, read_agreements
-from flows.close import CLOSE_FORMAT, closing_file, inputs_file, make_plan
+from flows.close import CLOSE_FORMAT, closing_file, make_plan
 from flows.close_plan import ClosePlan
+from flows.close_work import cited_files
 from flows.errors import CloseError
+from flows.knowledge import listed_texts
 from flows.locks import hold
 from flows.progress import Reporter
-from flows.publish_inputs import BookView, settlement_inputs, statement_inputs_of, usage_of
+from flows.publish_book import BookView, ProofParts
+from flows.publish_facts import PeriodFacts, closed_before, read_facts, write_facts
+from flows.publish_inputs import Gathering, settlement_inputs
+from flows.publish_statements import Issued, issue, versioned
 from flows.seal import seal_books
 from flows.settle import agreements_list
 from flows.workspace import Workspace
 from ledger.checkpoint import Checkpoint, read_signer
-from ledger.merkle import MerkleTree
 from ledger.period_close import PeriodStatus
-from ledger.proof import statement_proof
 from ledger.store import LedgerStore
 from reports.audit_pack import AuditPackInputs, write_audit_pack
+from reports.errors import UnknownPayeeError
 from reports.files import write_reports
 from reports.render.pdf import render_pdf
 from reports.settlement import UsageCounts, settlement_document
-from reports.statement import Statement, build_statement
-from reports.statement_files import statement_files
+from reports.statement import Statement
+from reports.statement_files import DEFAULT_FORMATS
 from reports.trial_balance import (
     build_trial_balance,
     from_ledger,
@@ -66,6 +73,86 @@ class Published:
     built: tuple[Statement, ...]
 
 
+@dataclass(frozen=True)
+class ClosedPeriod:
+    """A closed period with everything its papers are made from.
+
+    Args:
+        workspace: the installation.
+        books: the open ledger.
+        book: the agreements.
+        plan: the close, worked out again.
+        view: the book as the period's statements cite it.
+        gathering: what the statements share.
+        people: who prepared and who approved the close.
+        latest: the book's latest checkpoint.
+    """
+
+    workspace: Workspace
+    books: LedgerStore
+    book: AgreementBook
+    plan: ClosePlan
+    view: BookView
+    gathering: Gathering
+    people: tuple[str, str]
+    latest: Checkpoint
+
+    @property
+    def period(self) -> str:
+        """The period, YYYY-MM."""
+        return self.plan.accruals.period
+
+    @property
+    def statements_folder(self) -> Path:
+        """Where the period's statements lie."""
+        return self.workspace.reports(self.period) / "statements"
+
+    def parts(self, statements: Sequence[Statement]) -> ProofParts:
+        """Make the proofs of everything that statements cite."""
+        cited = {entry.ledger_seq for s in statements for entry in s.inputs.entries}
+        return ProofParts.of(self.books, self.view, cited)
+
+
+@contextmanager
+def closed_period(workspace: Workspace, period: str) -> Iterator[ClosedPeriod]:
+    """Open a closed period for the length of a `with` block.
+
+    Args:
+        workspace: the installation.
+        period: YYYY-MM, closed.
+
+    Yields:
+        The period.
+
+    Raises:
+        CloseError: the period is not closed.
+    """
+    with hold(workspace.locks, f"publish-{period}"), open_books(workspace) as books:
+        status = books.period_status(period)
+        if status is not PeriodStatus.CLOSED:
+            raise CloseError(
+                f"period {period} is {status.value}, not closed; papers "
+                f"of it would change. Run `byline close --period {period}` first"
+            )
+        book = read_agreements(workspace)
+        latest, _ = seal_books(workspace, books)
+        view = BookView.of(books, period)
+        earlier: list[PeriodFacts] = []
+        for name in closed_before(workspace, period):
+            facts = read_facts(workspace, name)
+            if facts is None:
+                old = _plan(workspace, books, book, name)
+                facts = Gathering(workspace, old, book, view).facts
+                write_facts(workspace, facts)
+            earlier.append(facts)
+        plan = _plan(workspace, books, book, period)
+        gathering = Gathering(workspace, plan, book, view, tuple(earlier))
+        write_facts(workspace, gathering.facts)
+        closing = read_manifest(closing_file(workspace, period), CLOSE_FORMAT)
+        people = (closing["prepared_by"], closing["approved_by"])
+        yield ClosedPeriod(workspace, books, book, plan, view, gathering, people, latest)
+
+
 def publish_period(
     workspace: Workspace, period: str, *, reporter: Reporter | None = None
 ) -> Published:
@@ -84,78 +171,124 @@ def publish_period(
         ReportError: a statement does not foot, or a file cannot be written.
     """
     reporter = reporter or Reporter(enabled=False)
-    with hold(workspace.locks, f"publish-{period}"), open_books(workspace) as books:
-        if books.period_status(period) is not PeriodStatus.CLOSED:
-            raise CloseError(
-                f"period {period} is {books.period_status(period).value}, not closed; statements "
-                f"of it would change. Run `byline close --period {period}` first"
-            )
-        book = read_agreements(workspace)
-        closing = read_manifest(closing_file(workspace, period), CLOSE_FORMAT)
-        plan = make_plan(workspace, books, book, period, prepared_by=closing["prepared_by"])
-        checkpoint, _ = seal_books(workspace, books)
-        view = BookView.of(books, checkpoint)
-        with reporter.step("statements") as step:
-            built = tuple(
-                build_statement(inputs)
-                for inputs in statement_inputs_of(workspace, plan, book, view)
-            )
-            statements = _write_statements(workspace, books, view, built, period)
-            step.result(f"{len(built)} statements as PDF, CSV and JSON")
-        usage = usage_of(plan)
+    with closed_period(workspace, period) as closed:
+        issued = _issue(closed, None, DEFAULT_FORMATS, reporter=reporter)
+        usage = closed.gathering.usage
         with reporter.step("reports") as step:
-            pack = workspace.pack(period)
-            people = (closing["prepared_by"], closing["approved_by"])
-            _write_settlement(workspace, plan, view, usage, people)
-            _write_trial_balance(workspace, books, period)
+            _write_settlement(closed, usage)
+            _write_trial_balance(closed)
             step.result("settlement report and trial balance")
         with reporter.step("audit pack") as step:
-            said = _write_pack(workspace, plan, books, view, statements)
-            step.result(said)
+            files = [path for one in issued for path in one.files]
+            step.result(_write_pack(closed, files))
     folder = workspace.reports(period)
-    json_files = tuple(path for path in statements if path.suffix == ".json")
-    return Published(json_files, folder, pack, usage, checkpoint, built)
+    records = tuple(p for one in issued for p in one.files if p.suffix == ".json")
+    built = tuple(one.statement for one in issued)
+    return Published(records, folder, workspace.pack(period), usage, closed.latest, built)
 
 
-def _write_statements(
+def publish_statements(
     workspace: Workspace,
-    books: LedgerStore,
-    view: BookView,
-    built: tuple[Statement, ...],
     period: str,
-) -> list[Path]:
-    """Write every statement in every format, its proof inside the JSON."""
-    tree = MerkleTree(books.leaf_hashes(0))
-    folder = workspace.reports(period) / "statements"
-    paths = []
-    for statement in built:
-        leaves = {e.ledger_seq: view.leaves[e.ledger_seq] for e in statement.inputs.entries}
-        proof = statement_proof(tree.node, leaves, view.note, view.checkpoint.size)
-        paths += write_reports(folder, statement_files(statement, proof=proof))
-    return paths
+    *,
+    creators: Sequence[str] = (),
+    formats: Collection[str] = DEFAULT_FORMATS,
+    restate: str = "",
+    processes: int = 0,
+    reporter: Reporter | None = None,
+) -> list[Issued]:
+    """Write statements of a closed period: of some creators, or of everybody.
+
+    Args:
+        workspace: the installation.
+        period: YYYY-MM, closed.
+        creators: creators or payees by id; empty for all.
+        formats: names of `reports.statement_files`.
+        restate: why statements that would read differently are issued anew.
+        processes: how many; 0 for one a core.
+        reporter: shows the bar.
+
+    Returns:
+        What was issued, in the order of the payees.
+
+    Raises:
+        CloseError: the period is not closed.
+        ReportError: nobody of that name, a statement does not foot, or a file cannot be written.
+    """
+    reporter = reporter or Reporter(enabled=False)
+    with closed_period(workspace, period) as closed:
+        chosen = None if not creators else _payees(closed, creators)
+        return _issue(
+            closed, chosen, formats, restate=restate, processes=processes, reporter=reporter
+        )
 
 
-def _write_settlement(
-    workspace: Workspace,
-    plan: ClosePlan,
-    view: BookView,
-    usage: UsageCounts,
-    people: tuple[str, str],
-) -> None:
-    inputs = settlement_inputs(workspace, plan, view, usage, people)
-    folder = workspace.reports(plan.accruals.period)
+def _issue(
+    closed: ClosedPeriod,
+    payees: Sequence[str] | None,
+    formats: Collection[str],
+    *,
+    restate: str = "",
+    processes: int = 0,
+    reporter: Reporter,
+) -> list[Issued]:
+    folder = closed.statements_folder
+    with reporter.step("statements") as step:
+        statements = [
+            versioned(folder, inputs, restate) for inputs in closed.gathering.statements(payees)
+        ]
+        issued = issue(
+            statements,
+            folder,
+            formats,
+            closed.parts(statements),
+            processes=processes,
+            progress=lambda done, total: step.update(done, total, "statements"),
+        )
+        fresh = sum(one.written for one in issued)
+        step.result(f"{len(issued)} statements, {fresh} written now")
+    return issued
+
+
+def _plan(workspace: Workspace, books: LedgerStore, book: AgreementBook, period: str) -> ClosePlan:
+    """Work a close out again, as who prepared it did."""
+    closing = read_manifest(closing_file(workspace, period), CLOSE_FORMAT)
+    return make_plan(workspace, books, book, period, prepared_by=closing["prepared_by"])
+
+
+def _payees(closed: ClosedPeriod, names: Sequence[str]) -> list[str]:
+    """Find the payees of creators, or of payees themselves.
+
+    Raises:
+        UnknownPayeeError: nobody of that name owns a work or is paid in the period.
+    """
+    payees = closed.gathering.payees
+    by_creator = {creator: payee for payee, own in payees.items() for creator in own}
+    found = []
+    for name in names:
+        payee = name if name in payees else by_creator.get(name)
+        if payee is None:
+            close = difflib.get_close_matches(name, [*payees, *by_creator], n=1)
+            raise UnknownPayeeError("creator", name, closed.period, close[0] if close else "")
+        found.append(payee)
+    return list(dict.fromkeys(found))
+
+
+def _write_settlement(closed: ClosedPeriod, usage: UsageCounts) -> None:
+    inputs = settlement_inputs(closed.workspace, closed.plan, closed.view, usage, closed.people)
+    folder = closed.workspace.reports(closed.period)
     write_reports(folder, {"settlement.pdf": render_pdf(settlement_document(inputs))})
 
 
-def _write_trial_balance(workspace: Workspace, books: LedgerStore, period: str) -> None:
-    settings = workspace.settings.pool
+def _write_trial_balance(closed: ClosedPeriod) -> None:
+    """Write the balances as they stood when the period was sealed."""
+    settings, period = closed.workspace.settings.pool, closed.period
+    lines = closed.books.trial_balance(settings.currency, closed.view.checkpoint.size)
+    balance = build_trial_balance(from_ledger(lines), as_of=f"close of {period}")
     end = Period(period).end.isoformat()
-    balance = build_trial_balance(
-        from_ledger(books.trial_balance(settings.currency)), as_of=f"close of {period}"
-    )
     document = trial_balance_document(balance, date=end, payer_id=settings.payer)
     write_reports(
-        workspace.reports(period),
+        closed.workspace.reports(period),
         {
             "trial_balance.csv": trial_balance_csv(balance),
             "trial_balance.pdf": render_pdf(document),
@@ -163,14 +296,8 @@ def _write_trial_balance(workspace: Workspace, books: LedgerStore, period: str) 
     )
 
 
-def _write_pack(
-    workspace: Workspace,
-    plan: ClosePlan,
-    books: LedgerStore,
-    view: BookView,
-    statements: list[Path],
-) -> str:
-    period = plan.accruals.period
+def _write_pack(closed: ClosedPeriod, statements: Sequence[Path]) -> str:
+    workspace, period, books = closed.workspace, closed.period, closed.books
     reports = {
         path.name: path for path in sorted(workspace.reports(period).iterdir()) if path.is_file()
     }
@@ -179,11 +306,11 @@ def _write_pack(
         workspace.pack(period),
         AuditPackInputs(
             period=period,
-            origin=view.checkpoint.origin,
+            origin=closed.latest.origin,
             leaves=books.leaves(0),
-            checkpoint=view.note,
-            earlier=tuple(item.note for item in stored if item.size < view.checkpoint.size),
-            evidence=dict(_evidence(workspace, plan, view)),
+            checkpoint=stored[-1].note,
+            earlier=tuple(item.note for item in stored[:-1]),
+            evidence=dict(_evidence(workspace, closed.plan, closed.view)),
             statements={path.name: path for path in statements},
             reports=reports,
         ),
@@ -196,20 +323,19 @@ def _evidence(
     workspace: Workspace, plan: ClosePlan, view: BookView
 ) -> Iterator[tuple[str, bytes | Path]]:
     """Name every file behind the period's entries that may leave the house."""
+    texts: set[str] = set()
     for sealed in view.entries:
         if digest := sealed.entry.evidence.get("agreements"):
             path = agreements_list(workspace, digest)
+            texts |= listed_texts(workspace, digest)
             yield path.name, path
     for agreement in read_agreements(workspace).agreements:
-        name = f"agreement.{agreement.agreement_id}.v{agreement.version}.yaml"
-        yield name.replace(":", "_").replace("/", "_"), agreement.payload.encode("utf-8")
-    yield "catalogue.json", workspace.catalogue
-    yield (
-        inputs_file(workspace, plan.accruals.period).name,
-        inputs_file(workspace, plan.accruals.period),
-    )
+        if agreement.payload_sha256 in texts:
+            name = f"agreement.{agreement.agreement_id}.v{agreement.version}.yaml"
+            yield name.replace(":", "_").replace("/", "_"), agreement.payload.encode("utf-8")
+    yield from cited_files(workspace, plan.accruals.period)
     index = workspace.index / "manifest.json"
-    if index.exists():
+    if index.exists() and plan.accruals.nights:
         yield "index.manifest.json", index
     for accrual in plan.accruals.nights:
         night = accrual.night

@@ -7,8 +7,8 @@ nothing, whoever is not under contract, with the sum that stands in suspense for
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 
 import polars as pl
 
@@ -25,20 +25,19 @@ from flows.close_plan import ClosePlan, agreements_of, claim_id
 from flows.estimation import INFLUENCE_FORMAT
 from flows.ingest_schema import OUTPUTS_FORMAT
 from flows.intake import quarantine_file
-from flows.publish_works import CreatorShare, creator_shares, work_lines
+from flows.publish_account import Account
+from flows.publish_book import BookView
+from flows.publish_facts import PayeeFacts, PeriodFacts, changes_since, history_of
+from flows.publish_works import CreatorShare, WorkIndex, creator_shares
 from flows.quarantine import read_quarantine
 from flows.sampling import SAMPLE_FORMAT
 from flows.workspace import Workspace
 from ledger import chart
-from ledger.checkpoint import Checkpoint
-from ledger.journal import SealedEntry
-from ledger.store import LedgerStore
 from reports.settlement import CreatorLine, SettlementInputs, UsageCounts
-from reports.statement_earnings import movements_of, working_of
+from reports.statement_earnings import adjustments_of, movements_of, reserves_of, working_of
 from reports.statement_inputs import (
     CheckpointRef,
     DecoyLevel,
-    EntryRef,
     ExcludedTraffic,
     PeriodShare,
     PoolReconciliation,
@@ -47,76 +46,16 @@ from reports.statement_inputs import (
 )
 
 
-@dataclass(frozen=True)
-class BookView:
-    """The book as statements cite it.
-
-    Args:
-        entries: every sealed entry, in order.
-        leaves: canonical leaf by place, of entries.
-        checkpoint: what the latest checkpoint says.
-        note: its signed note.
-        trial_balance_units: the sum over all accounts, zero.
-    """
-
-    entries: tuple[SealedEntry, ...]
-    leaves: Mapping[int, bytes]
-    checkpoint: Checkpoint
-    note: str
-    trial_balance_units: int
-
-    @classmethod
-    def of(cls, books: LedgerStore, checkpoint: Checkpoint) -> BookView:
-        """Read the book once."""
-        entries = tuple(books.entries())
-        latest = books.latest_checkpoint()
-        assert latest is not None
-        assert latest.size == checkpoint.size, (latest.size, checkpoint.size)
-        units = sum(p.units for sealed in entries for p in sealed.entry.postings)
-        leaves = {sealed.ledger_seq: sealed.leaf() for sealed in entries}
-        return cls(entries, leaves, checkpoint, latest.note, units)
-
-    def movements_on(self, account: str, currency: str) -> Iterator[tuple[SealedEntry, int]]:
-        """Yield every entry that touches an account, with what it adds to what is owed."""
-        for sealed in self.entries:
-            units = -sum(
-                p.units
-                for p in sealed.entry.postings
-                if (p.account_id, p.currency) == (account, currency)
-            )
-            if units:
-                yield sealed, units
-
-
-def statement_inputs_of(
-    workspace: Workspace, plan: ClosePlan, book: AgreementBook, view: BookView
-) -> Iterator[StatementInputs]:
-    """Gather one statement a payee, in the order of the payees' ids.
+class Gathering:
+    """What all statements of one period share; `statement` gathers one.
 
     Args:
         workspace: whose files.
         plan: the close of the period.
         book: the agreements.
         view: the book.
-
-    Yields:
-        The inputs of each statement.
+        earlier: facts of the closed periods before, oldest first.
     """
-    catalogue = load_catalogue(workspace.catalogue)
-    end = Period(plan.accruals.period).end
-    payees: dict[str, set[str]] = defaultdict(set)
-    for work in catalogue.works.values():
-        for creator in work.shares_on(end):
-            payees[book.payee_of(creator, end)].add(creator)
-    for result in plan.earnings:
-        payees[result.payee_id].add(result.licensor)
-    gathering = _Gathering(workspace, plan, book, view, catalogue)
-    for payee_id in sorted(payees):
-        yield gathering.statement(payee_id, sorted(payees[payee_id]))
-
-
-class _Gathering:
-    """What all statements of one period share."""
 
     def __init__(
         self,
@@ -124,103 +63,138 @@ class _Gathering:
         plan: ClosePlan,
         book: AgreementBook,
         view: BookView,
-        catalogue: Catalogue,
+        earlier: Sequence[PeriodFacts] = (),
     ) -> None:
-        self.workspace, self.plan, self.book, self.view = workspace, plan, book, view
-        self.catalogue = catalogue
+        self.workspace, self.plan, self.view, self.earlier = workspace, plan, view, earlier
         self.period = Period(plan.accruals.period)
         self.currency = plan.accruals.currency
+        self.usage = usage_of(plan)
         self.shares = creator_shares(plan.accruals)
-        self.excluded = _excluded(plan)
-        self.runs = _runs(plan)
-        self.model_versions = model_versions(plan)
         self.agreements = {a.agreement_id: a for a in agreements_of(book, self.period)}
+        catalogue = load_catalogue(workspace.catalogue)
+        self.works = WorkIndex.of(plan.accruals, catalogue)
+        self.payees = payees_of(plan, book, catalogue)
+        self.earnings: dict[str, list[Earnings]] = defaultdict(list)
+        for result in plan.earnings:
+            self.earnings[result.payee_id].append(result)
+        self.claims: dict[str, list[Claim]] = defaultdict(list)
+        for claim in plan.accruals.claims:
+            self.claims[claim.creator_id].append(claim)
+        self.runs = _runs(plan)
+        self.inputs = {
+            f"estimates.{a.night.name}": sha256_file(a.night.manifest("estimates"))
+            for a in plan.accruals.nights
+        }
+        self.decoys = _decoys(plan)
+        self.facts = self._facts(model_versions(plan))
 
-    def statement(self, payee_id: str, creators: list[str]) -> StatementInputs:
+    def statements(self, payee_ids: Iterable[str] | None = None) -> Iterator[StatementInputs]:
+        """Gather one statement a payee, in the order of the payees' ids."""
+        for payee_id in sorted(self.payees if payee_ids is None else payee_ids):
+            yield self.statement(payee_id)
+
+    def statement(self, payee_id: str) -> StatementInputs:
         """Gather the statement of one payee."""
-        earnings = [e for e in self.plan.earnings if e.payee_id == payee_id]
-        claims = [c for c in self.plan.accruals.claims if c.creator_id in creators]
-        account = chart.royalties_payable(payee_id)
-        touched = list(self.view.movements_on(account, self.currency))
-        before = sum(u for s, u in touched if s.entry.period < self.period.text)
-        mine = [(s, u) for s, u in touched if s.entry.period == self.period.text]
-        closing = before + sum(units for _, units in mine)
-        share = CreatorShare.total([self.shares[c] for c in creators if c in self.shares])
-        paid = sum(
-            self.plan.apportionment.payable.get(claim_id(claim), 0)
-            for claim in claims
-            if claim.standing is Standing.LICENSED
-        )
+        creators, earnings = self.payees[payee_id], self.earnings[payee_id]
+        claims = [claim for creator in creators for claim in self.claims[creator]]
+        account = Account.of(self.view, payee_id, self.currency, self.period)
+        share, paid = self._share(creators), self._paid(claims)
+        own = PeriodShare(self.period.text, share.share_ppt, share.low_ppt, share.high_ppt, paid)
+        moved = tuple(m for e in earnings for m in movements_of(e))
         return StatementInputs(
             header=self._header(payee_id, creators, earnings),
-            opening_units=before,
-            movements=tuple(m for e in earnings for m in movements_of(e)),
-            works=work_lines(
-                self.plan.accruals, self.catalogue, self.agreements, creators, earnings
-            ),
+            opening_units=account.opening_units,
+            movements=(*moved, *account.movements),
+            works=self.works.lines(self.agreements, creators, earnings),
             working=tuple(line for e in earnings for line in working_of(e.lines)),
-            pools=(self._pool(paid),),
-            excluded=self.excluded,
-            decoys=DecoyLevel(
-                self._decoys(), share.generic_ppt, share.share_ppt - share.generic_ppt
+            adjustments=(
+                *(line for e in earnings for line in adjustments_of(e)),
+                *account.adjustments,
             ),
+            pools=(pool_of_plan(self.plan, mine_units=paid, rate_ppm=self._rate_ppm()),),
+            excluded=tuple(ExcludedTraffic(*item) for item in self.usage.excluded.items()),
+            decoys=DecoyLevel(self.decoys, share.generic_ppt, share.share_ppt - share.generic_ppt),
+            changes=changes_since(self._before(), self.facts, payee_id, self.usage),
             notes=tuple(self._notes(claims)),
             unrecouped_opening_units=sum(e.opening.unrecouped_units for e in earnings),
             unrecouped_closing_units=sum(e.closing.unrecouped_units for e in earnings),
-            history=(
-                PeriodShare(self.period.text, share.share_ppt, share.low_ppt, share.high_ppt, paid),
-            ),
-            entries=tuple(
-                EntryRef(
-                    s.entry_id,
-                    s.ledger_seq,
-                    s.entry.kind,
-                    s.entry.effective_on,
-                    units,
-                    s.entry.description,
-                )
-                for s, units in mine
-            ),
+            reserves=reserves_of(earnings),
+            carried_since=account.carried_since,
+            year_to_date=account.year_to_date,
+            history=history_of(self.earlier, payee_id, own),
+            entries=account.entries,
             checkpoint=checkpoint_ref(self.view),
-            ledger_closing_units=closing,
-            inputs={
-                f"estimates.{a.night.name}": sha256_file(a.night.manifest("estimates"))
-                for a in self.plan.accruals.nights
-            },
+            ledger_closing_units=account.closing_units,
+            previous_closing_units=account.opening_units if self.earlier else None,
+            inputs=self.inputs,
         )
 
     def _header(
-        self, payee_id: str, creators: list[str], earnings: list[Earnings]
+        self, payee_id: str, creators: Sequence[str], earnings: Sequence[Earnings]
     ) -> StatementHeader:
+        terms = self.workspace.settings.statement
+        end = self.period.end
         return StatementHeader(
             statement_number=f"{self.period.text}/{payee_id}",
             period=self.period.text,
             period_start=self.period.start.isoformat(),
-            period_end=self.period.end.isoformat(),
-            statement_date=self.period.end.isoformat(),
+            period_end=end.isoformat(),
+            statement_date=end.isoformat(),
             party_id=creators[0] if len(creators) == 1 else payee_id,
             payee_id=payee_id,
             payer_id=self.workspace.settings.pool.payer,
+            payer_name=terms.payer_name,
             currency=self.currency,
             agreements=tuple(f"{e.agreement_id} v{e.version}" for e in earnings),
             method=self.plan.apportionment.rule,
             attribution_method="influence along the training path",
-            model_versions=self.model_versions,
+            model_versions=self.facts.model_versions,
             run_ids=self.runs,
+            due_date=(end + timedelta(days=terms.due_days)).isoformat(),
+            dispute_deadline=(end + timedelta(days=terms.dispute_days)).isoformat(),
+            contact=terms.contact,
         )
 
-    def _pool(self, paid: int) -> PoolReconciliation:
-        return pool_of_plan(self.plan, mine_units=paid, rate_ppm=self._rate_ppm())
+    def _facts(self, versions: tuple[str, ...]) -> PeriodFacts:
+        payees = {}
+        for payee_id, creators in self.payees.items():
+            share = self._share(creators)
+            claims = [claim for creator in creators for claim in self.claims[creator]]
+            payees[payee_id] = PayeeFacts(
+                share.share_ppt,
+                share.low_ppt,
+                share.high_ppt,
+                self._paid(claims),
+                tuple(f"{e.agreement_id} v{e.version}" for e in self.earnings[payee_id]),
+            )
+        return PeriodFacts(
+            self.period.text,
+            self.plan.apportionment.pool_units,
+            self._rate_ppm(),
+            self.plan.apportionment.rule,
+            self.usage.payable,
+            self.usage.sampled,
+            versions,
+            payees,
+        )
+
+    def _share(self, creators: Sequence[str]) -> CreatorShare:
+        return CreatorShare.total([self.shares[c] for c in creators if c in self.shares])
+
+    def _paid(self, claims: Sequence[Claim]) -> int:
+        return sum(
+            self.plan.apportionment.payable.get(claim_id(claim), 0)
+            for claim in claims
+            if claim.standing is Standing.LICENSED
+        )
+
+    def _before(self) -> PeriodFacts | None:
+        return self.earlier[-1] if self.earlier else None
 
     def _rate_ppm(self) -> int:
         return self.workspace.settings.pool.rate_ppm
 
-    def _decoys(self) -> int:
-        return max(
-            (int(a.manifest["decoy"]["documents"]) for a in self.plan.accruals.nights), default=0
-        )
-
-    def _notes(self, claims: list[Claim]) -> Iterator[str]:
+    def _notes(self, claims: Sequence[Claim]) -> Iterator[str]:
         for claim in claims:
             portion = self.plan.apportionment.portions[claim_id(claim)]
             amount = format_units(portion.attribution_units, self.currency)
@@ -240,6 +214,27 @@ class _Gathering:
                     f"The works of {claim.creator_id} made the sampled outputs less likely on "
                     f"balance: the accrual is negative and the floor at zero applies."
                 )
+
+
+def payees_of(
+    plan: ClosePlan, book: AgreementBook, catalogue: Catalogue
+) -> dict[str, tuple[str, ...]]:
+    """Name every payee of a period with his creators.
+
+    A payee is whoever is paid under an agreement and, with a statement of nothing, whoever owns
+    a work and is not under contract.
+    """
+    end = Period(plan.accruals.period).end
+    payee_of: dict[str, str] = {}
+    payees: dict[str, set[str]] = defaultdict(set)
+    for work in catalogue.works.values():
+        for creator in work.shares_on(end):
+            if creator not in payee_of:
+                payee_of[creator] = book.payee_of(creator, end)
+            payees[payee_of[creator]].add(creator)
+    for result in plan.earnings:
+        payees[result.payee_id].add(result.licensor)
+    return {payee_id: tuple(sorted(payees[payee_id])) for payee_id in sorted(payees)}
 
 
 def pool_of_plan(plan: ClosePlan, *, mine_units: int, rate_ppm: int) -> PoolReconciliation:
@@ -317,9 +312,7 @@ def settlement_inputs(
         method=plan.apportionment.rule,
         attribution_method="influence along the training path",
         model_versions=model_versions(plan),
-        decoy_documents=max(
-            (int(a.manifest["decoy"]["documents"]) for a in plan.accruals.nights), default=0
-        ),
+        decoy_documents=_decoys(plan),
         completeness=_completeness(plan),
         audit_pack=workspace.pack(period.text).name,
         checks=(("Trial balance is zero", "yes"), ("Pools add up to the unit", "yes")),
@@ -364,8 +357,8 @@ def model_versions(plan: ClosePlan) -> tuple[str, ...]:
     return tuple(sorted(versions))
 
 
-def _excluded(plan: ClosePlan) -> tuple[ExcludedTraffic, ...]:
-    return tuple(ExcludedTraffic(*item) for item in usage_of(plan).excluded.items())
+def _decoys(plan: ClosePlan) -> int:
+    return max((int(a.manifest["decoy"]["documents"]) for a in plan.accruals.nights), default=0)
 
 
 def _runs(plan: ClosePlan) -> tuple[str, ...]:

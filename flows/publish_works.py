@@ -78,42 +78,76 @@ def creator_shares(accruals: PeriodAccruals) -> dict[str, CreatorShare]:
     }
 
 
-def work_lines(
-    accruals: PeriodAccruals,
-    catalogue: Catalogue,
-    agreements: Mapping[str, Agreement],
-    creators: Sequence[str],
-    earnings: Sequence[Earnings],
-) -> tuple[WorkLine, ...]:
-    """Give a payee's work lines; their amounts add up to what his agreements earned.
+@dataclass(frozen=True)
+class WorkIndex:
+    """The period's parts, added up by agreement and by unlicensed creator, read once.
 
     Args:
         accruals: what the period's nights accrued.
         catalogue: titles of the works.
-        agreements: the agreements of the period by id.
-        creators: the payee's creators.
-        earnings: the calculations of the payee's agreements.
-
-    Returns:
-        Lines by creator, work, activity period.
+        licensed: sums by agreement id.
+        unlicensed: sums by creator id.
     """
-    lines: list[WorkLine] = []
-    for result in earnings:
-        mine = _of_agreement(accruals, result.agreement_id)
-        keys = sorted(mine)
-        units = [mine[key].accrued for key in keys]
-        if result.royalty_units and sum(units) <= 0:
-            # A floor or a fee, tied to no work of this period's nights.
-            lines.append(_fee_line(accruals, agreements[result.agreement_id], result))
-            continue
-        amounts = allot_to_works(result.royalty_units, units)
-        lines += [
-            mine[key].line(accruals, catalogue, amount)
-            for key, amount in zip(keys, amounts, strict=True)
-        ]
-    unpaid = _without_agreement(accruals, creators)
-    lines += [unpaid[key].line(accruals, catalogue, 0) for key in sorted(unpaid)]
-    return tuple(lines)
+
+    accruals: PeriodAccruals
+    catalogue: Catalogue
+    licensed: Mapping[str, dict[_Key, _Sum]]
+    unlicensed: Mapping[str, dict[_Key, _Sum]]
+
+    @classmethod
+    def of(cls, accruals: PeriodAccruals, catalogue: Catalogue) -> WorkIndex:
+        """Add the parts of all nights up."""
+        licensed: dict[str, dict[_Key, _Sum]] = defaultdict(dict)
+        unlicensed: dict[str, dict[_Key, _Sum]] = defaultdict(dict)
+        for night in accruals.nights:
+            rows = _rows(night)
+            for part in night.parts:
+                if part.agreement is not None:
+                    found = licensed[part.agreement.agreement_id]
+                elif part.standing is Standing.UNLICENSED:
+                    found = unlicensed[part.creator_id]
+                else:
+                    continue
+                _sum(found, night, part.work_id, part.share).add(
+                    night, part.units, rows[part.work_id]
+                )
+        return cls(accruals, catalogue, licensed, unlicensed)
+
+    def lines(
+        self,
+        agreements: Mapping[str, Agreement],
+        creators: Sequence[str],
+        earnings: Sequence[Earnings],
+    ) -> tuple[WorkLine, ...]:
+        """Give a payee's work lines; their amounts add up to what his agreements earned.
+
+        Args:
+            agreements: the agreements of the period by id.
+            creators: the payee's creators.
+            earnings: the calculations of the payee's agreements.
+
+        Returns:
+            Lines by creator, work, activity period.
+        """
+        lines: list[WorkLine] = []
+        for result in earnings:
+            mine = self.licensed.get(result.agreement_id, {})
+            keys = sorted(mine)
+            units = [mine[key].accrued for key in keys]
+            if result.royalty_units and sum(units) <= 0:
+                # A floor or a fee, tied to no work of this period's nights.
+                agreement = agreements[result.agreement_id]
+                lines.append(_fee_line(self.accruals, agreement, result))
+                continue
+            amounts = allot_to_works(result.royalty_units, units)
+            lines += [
+                mine[key].line(self.accruals, self.catalogue, amount)
+                for key, amount in zip(keys, amounts, strict=True)
+            ]
+        for creator in sorted(creators):
+            unpaid = self.unlicensed.get(creator, {})
+            lines += [unpaid[key].line(self.accruals, self.catalogue, 0) for key in sorted(unpaid)]
+        return tuple(lines)
 
 
 @dataclass
@@ -172,30 +206,6 @@ class _Sum:
 
 
 _Key = tuple[str, str, Fraction]
-
-
-def _of_agreement(accruals: PeriodAccruals, agreement_id: str) -> dict[_Key, _Sum]:
-    found: dict[_Key, _Sum] = {}
-    for night in accruals.nights:
-        rows = _rows(night)
-        for part in night.parts:
-            if part.agreement is not None and part.agreement.agreement_id == agreement_id:
-                _sum(found, night, part.work_id, part.share).add(
-                    night, part.units, rows[part.work_id]
-                )
-    return found
-
-
-def _without_agreement(accruals: PeriodAccruals, creators: Sequence[str]) -> dict[_Key, _Sum]:
-    found: dict[_Key, _Sum] = {}
-    for night in accruals.nights:
-        rows = _rows(night)
-        for part in night.parts:
-            if part.standing is Standing.UNLICENSED and part.creator_id in creators:
-                _sum(found, night, part.work_id, part.share).add(
-                    night, part.units, rows[part.work_id]
-                )
-    return found
 
 
 def _sum(found: dict[_Key, _Sum], night: NightAccrual, work_id: str, share: Fraction) -> _Sum:

@@ -55,6 +55,35 @@ class StatementFileError(ReportError):
         )
 
 
+class StatementChangedError(ReportError):
+    """A statement that was issued would now read differently."""
+
+    def __init__(
+        self, statement_number: str, version: int, place: str, before: str, now: str
+    ) -> None:
+        self.statement_number = statement_number
+        self.version = version
+        self.place = place
+        super().__init__(
+            f"statement {statement_number} was issued as version {version} and would now read "
+            f"differently: {place} was {before!r} and is {now!r}; nothing was written. Give the "
+            f"same command with --restate REASON to issue version {version + 1}, which names it"
+        )
+
+
+class UnknownPayeeError(ReportError):
+    """A statement or answer was asked for somebody who is not in the period."""
+
+    def __init__(self, what: str, name: str, period: str, closest: str) -> None:
+        self.name = name
+        self.period = period
+        hint = f"; the closest is {closest}" if closest else ""
+        super().__init__(
+            f"{what} {name!r} is not in {period}{hint}; nothing was written. Ids are those of the "
+            f"catalogue and the agreements"
+        )
+
+
 class TrialBalanceError(ReportError):
     """The books handed over for a trial balance do not add up to zero in one currency."""
 

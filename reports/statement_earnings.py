@@ -8,11 +8,18 @@ as they change what the payee is owed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
-from contracts.earning_lines import EarningLine
+from contracts.earning_lines import ADJUSTMENTS, EarningLine
 from contracts.earnings import Earnings
-from reports.statement_inputs import Movement, WorkingLine
+from reports.statement_inputs import (
+    ADJUSTMENT_TYPES,
+    AdjustmentLine,
+    Movement,
+    ReserveLine,
+    WorkingLine,
+)
 
 
 def working_of(lines: Iterable[EarningLine]) -> tuple[WorkingLine, ...]:
@@ -66,3 +73,28 @@ def movements_of(earnings: Earnings) -> tuple[Movement, ...]:
         Movement("withholding_tax", -earnings.withheld_units, agreement),
     )
     return tuple(movement for movement in movements if movement.amount_units)
+
+
+def adjustments_of(earnings: Earnings) -> Iterator[AdjustmentLine]:
+    """Type what line 11 of a calculation corrects; the lines add up to its adjustment movement.
+
+    A debit balance brought or carried forward is listed as what it is: the rest of a reversal.
+    """
+    step = next(line for line in earnings.lines if line.step == ADJUSTMENTS)
+    period = earnings.period.text
+    for detail in step.details:
+        kind, _, activity = detail.label.partition(" ")
+        if kind in ADJUSTMENT_TYPES:
+            yield AdjustmentLine(kind, activity, period, detail.amount_units, detail.formula)
+        elif detail.label.startswith("debit balance"):
+            text = f"{detail.label}: {detail.formula}"
+            yield AdjustmentLine("reversal", period, period, detail.amount_units, text)
+
+
+def reserves_of(earnings: Iterable[Earnings]) -> tuple[ReserveLine, ...]:
+    """List what is still held in reserve by the day it is due to be released."""
+    held: Counter[str] = Counter()
+    for result in earnings:
+        for tranche in result.closing.reserves:
+            held[tranche.release_in.end.isoformat()] += tranche.units
+    return tuple(ReserveLine(day, units) for day, units in sorted(held.items()) if units)

@@ -74,10 +74,15 @@ def statement_files(
     }
 
 
-def file_stem(statement: Statement) -> str:
-    """Return the name the statement's files share, safe on every file system."""
+def file_stem(statement: Statement, version: int = 0) -> str:
+    """Return the name the statement's files share, safe on every file system.
+
+    Args:
+        statement: whose.
+        version: of another version of the same statement; 0 for its own.
+    """
     number = statement.number
     plain = re.sub(r"[^A-Za-z0-9._@+-]", "_", number)
     if plain != number:
         plain = f"{plain}.{hashlib.sha256(number.encode()).hexdigest()[:8]}"
-    return f"{plain}.v{statement.inputs.header.version}"
+    return f"{plain}.v{version or statement.inputs.header.version}"

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ledger.chart import royalties_payable
-from ledger.checkpoint import Checkpoint
-from ledger.note import NoteVerifier
+from ledger.checkpoint import Checkpoint, read_checkpoint
+from ledger.note import NoteVerifier, b64_strict
 from ledger.proof import verify_statement_proof
 from reports.errors import StatementFileError
 from reports.statement import Statement
@@ -56,7 +56,8 @@ def verify_statement_file(
         trusted_keys: the log's public keys, got from elsewhere than this file.
         held: a checkpoint note that the reader already has, or None; then step 3
             cannot be done and the result says so.
-        consistency: hashes from the held checkpoint to the statement's, when they differ.
+        consistency: hashes from the held checkpoint to the statement's, when they differ; by
+            default those that the statement brings for checkpoints of earlier periods.
         name: what to call the file in errors.
 
     Raises:
@@ -76,11 +77,44 @@ def verify_statement_file(
         proof,
         trusted_keys,
         held=held,
-        consistency=consistency,
+        consistency=consistency or _brought(proof, held, name),
         amounts={(account, header.currency): -change},
     )
     _check_entries(statement, proof, account, name)  # (6)
     return StatementCheck(statement, established.checkpoint, established.entries, held is not None)
+
+
+def held_note(data: bytes) -> str:
+    """Take the checkpoint out of what a creator holds: a note, or an earlier statement's JSON.
+
+    Raises:
+        StatementFileError: a JSON file without a checkpoint.
+    """
+    text = data.decode("utf-8", "replace")
+    if not text.startswith("{"):
+        return text
+    proof = parse_statement(data, "the statement held").get("proof")
+    if not isinstance(proof, dict) or not isinstance(proof.get("checkpoint"), str):
+        raise StatementFileError("the statement held", "proof", "absent", "a checkpoint")
+    return str(proof["checkpoint"])
+
+
+def _brought(proof: Mapping[str, Any], held: str | None, name: str) -> list[bytes]:
+    """Find the hashes that the statement brings for the checkpoint held; they prove themselves."""
+    if held is None:
+        return []
+    said, size = read_checkpoint(str(proof.get("checkpoint"))), read_checkpoint(held).size
+    if size > said.size:
+        raise StatementFileError(
+            name,
+            "checkpoint",
+            f"of {said.size} leaves",
+            f"one as late as the checkpoint held, of {size}; compare that one with the audit pack",
+        )
+    for link in proof.get("consistency", []):
+        if link["size"] == size:
+            return [b64_strict(text, "a consistency hash") for text in link["hashes"]]
+    return []
 
 
 def _check_entries(statement: Statement, proof: Mapping[str, Any], account: str, name: str) -> None:

@@ -203,7 +203,7 @@ def _checkpoint_blocks(statement: Statement) -> Iterator[Block]:
     if checkpoint is not None:
         pairs = [
             ("Log", Cell(checkpoint.origin)),
-            ("Size", Cell(f"{count(checkpoint.size)} entries")),
+            ("Size", Cell(f"{count(checkpoint.size)} leaves")),
             ("Root", Cell(checkpoint.root_hex, tone="code")),
         ]
         if checkpoint.proof_files:

@@ -1,4 +1,4 @@
-"""`byline audit pack|verify|witness` and `byline statement verify`: what an outsider runs."""
+"""`byline audit`: packs, verification and samples; what an outsider runs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from flows.commands.options import (
     period_option,
     workspace_option,
 )
+from flows.commands.statement import show_verified
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -46,15 +47,26 @@ def pack(folder: Path, period: str, asked: Asked, as_json: bool) -> None:  # noq
 
 
 @audit.command("verify")
-@click.argument("pack_file", metavar="PACK", type=FILE)
+@click.argument("pack_file", metavar="PACK|STATEMENT", type=FILE)
 @click.option("--key", required=True, help="The log's public key: a file, or its text.")
 @click.option(
-    "--against", multiple=True, type=FILE, help="A checkpoint you hold; may be given again."
+    "--against",
+    multiple=True,
+    type=FILE,
+    help="A checkpoint you hold, or with a statement an earlier one's JSON; may be repeated.",
 )
 @json_option
 def verify(pack_file: Path, key: str, against: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001
-    """Recompute a pack without database or network and name the first thing that differs."""
+    """Recompute a pack or a statement without database or network; name the first difference."""
     from ledger.audit import run_verify  # noqa: PLC0415 - only here
+
+    with pack_file.open("rb") as file:
+        is_statement = file.read(1) == b"{"
+    if is_statement:
+        if len(against) > 1:
+            raise click.UsageError("a statement is compared with one checkpoint at a time")
+        show_verified(pack_file, key, against[0] if against else None, as_json=as_json)
+        return
 
     report = run_verify(pack_file, key, against, workers=os.cpu_count() or 1)
     emit(report.as_json(), report.lines(), as_json=as_json)
@@ -93,45 +105,3 @@ def witness(
         pack_file, state, log_key=key, witness_key=witness_key, name=name, out=out
     )
     emit(done.as_json(), done.lines(), as_json=as_json)
-
-
-@click.group("statement")
-def statement() -> None:
-    """Check what a creator was sent."""
-
-
-@statement.command("verify")
-@click.argument("file", type=FILE)
-@click.option("--key", required=True, help="The log's public key: a file, or its text.")
-@click.option("--checkpoint", type=FILE, help="A checkpoint you hold.")
-@json_option
-def verify_statement(file: Path, key: str, checkpoint: Path | None, as_json: bool) -> None:  # noqa: FBT001
-    """Prove a statement's JSON: its sums, and every entry it cites, under a signed root."""
-    from contracts.money import format_units  # noqa: PLC0415
-    from ledger.checkpoint import read_verifiers  # noqa: PLC0415
-    from reports.statement_proof import verify_statement_file  # noqa: PLC0415
-
-    checked = verify_statement_file(
-        file.read_bytes(),
-        read_verifiers(key),
-        held=checkpoint.read_text(encoding="utf-8") if checkpoint else None,
-        name=file.name,
-    )
-    found = checked.statement
-    currency = found.inputs.header.currency
-    payable = f"{format_units(found.payable_units, currency)} {currency.partition('/')[0]}"
-    emit(
-        {
-            "ok": True,
-            "statement": found.number,
-            "payable_units": found.payable_units,
-            "entries": checked.entries,
-            "checkpoint": {"size": checked.checkpoint.size, "root": checked.checkpoint.root_hex},
-            "compared_with_held": checked.compared_with_held,
-        },
-        [
-            f"statement {found.number}: {checked.entries} entries proved, payable {payable}",
-            f"checkpoint of {checked.checkpoint.size} leaves, root {checked.checkpoint.root_hex}",
-        ],
-        as_json=as_json,
-    )

@@ -1,0 +1,206 @@
+"""`byline report`: a closed period's papers, the compliance report, disclosure drafts, lookups."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flows.accesses import Asked, access_line, name_object, record_access
+from flows.commands.options import (
+    access_options,
+    emit,
+    json_option,
+    open_workspace,
+    parse_date,
+    parse_period,
+    period_option,
+    workspace_option,
+)
+
+FORMATS = ("pdf", "html", "json")
+FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+
+
+@click.group("report", invoke_without_command=True)
+@workspace_option
+@click.option("--period", callback=parse_period, help="The settlement period, YYYY-MM.")
+@access_options
+@json_option
+@click.pass_context
+def report(
+    context: click.Context,
+    folder: Path,
+    period: str | None,
+    asked: Asked,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Write statements, settlement report, trial balance and audit pack of a closed period."""
+    if context.invoked_subcommand is not None:
+        return
+    if not period:
+        raise click.UsageError("give --period, or one of the commands below", context)
+    from flows.progress import Reporter  # noqa: PLC0415
+    from flows.publish import publish_period  # noqa: PLC0415 - heavy, and only when run
+
+    workspace = open_workspace(folder)
+    name = name_object(workspace, "reports", period)
+    recorded = record_access(workspace, "export", name, asked)
+    published = publish_period(workspace, period, reporter=Reporter())
+    emit(
+        {
+            "period": period,
+            "access_recorded": recorded,
+            "statements": [str(path) for path in published.statements],
+            "settlement": str(published.folder / "settlement.pdf"),
+            "audit_pack": str(published.pack),
+        },
+        [
+            f"statements  {len(published.statements)} in {published.folder / 'statements'}",
+            f"settlement  {published.folder / 'settlement.pdf'}",
+            f"audit pack  {published.pack}",
+        ],
+        as_json=as_json,
+    )
+
+
+@report.command("compliance")
+@workspace_option
+@period_option
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(FORMATS),
+    multiple=True,
+    default=FORMATS,
+    show_default=True,
+    help="What to write; may be given again.",
+)
+@access_options
+@json_option
+def compliance(
+    folder: Path,
+    period: str,
+    formats: tuple[str, ...],
+    asked: Asked,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Write the auditor's report of a closed period: twenty sections, each filled or saying why."""
+    from flows.compliance_facts import compliance_inputs  # noqa: PLC0415
+    from flows.publish import closed_period  # noqa: PLC0415
+    from reports.compliance import (  # noqa: PLC0415
+        compliance_document,
+        compliance_json,
+        compliance_sections,
+    )
+    from reports.files import write_reports  # noqa: PLC0415
+    from reports.render.html import render_html  # noqa: PLC0415
+    from reports.render.pdf import render_pdf  # noqa: PLC0415
+
+    workspace = open_workspace(folder)
+    name = name_object(workspace, "compliance", period)
+    recorded = record_access(workspace, "export", name, asked)
+    with closed_period(workspace, period) as closed:
+        inputs = compliance_inputs(closed)
+    document = compliance_document(inputs)
+    made = {
+        "pdf": lambda: render_pdf(document),
+        "html": lambda: render_html(document),
+        "json": lambda: compliance_json(inputs),
+    }
+    files = {f"compliance.{kind}": made[kind]() for kind in formats}
+    paths = write_reports(workspace.reports(period), files)
+    states = {str(s.number): s.state for s in compliance_sections(inputs)}
+    emit(
+        {
+            "period": period,
+            "sections": states,
+            "files": [str(path) for path in paths],
+            "access_recorded": recorded,
+        },
+        [
+            f"{list(states.values()).count(state)} sections {state}"
+            for state in ("filled", "in part", "not filled")
+        ]
+        + [str(path) for path in paths]
+        + access_line(recorded=recorded),
+        as_json=as_json,
+    )
+
+
+@report.command("disclosure")
+@workspace_option
+@click.option("--kind", type=click.Choice(["eu", "california"]), required=True, help="Which form.")
+@click.option("--date", callback=parse_date, required=True, help="Date of the draft, YYYY-MM-DD.")
+@click.option("--answers", type=FILE, help="YAML with what only the provider can say.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; reports/ by default."
+)
+@json_option
+def disclosure(
+    folder: Path,
+    kind: str,
+    date: Any,
+    answers: Path | None,
+    out: Path | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Draft a public summary of the training data: EU AI Act Art. 53(1)(d), California AB 2013."""
+    from flows.disclosures import write_disclosure  # noqa: PLC0415
+
+    workspace = open_workspace(folder)
+    place = out or workspace.root / "reports"
+    paths = write_disclosure(workspace, kind, place, date=date.isoformat(), answers=answers)
+    emit(
+        {"kind": kind, "files": [str(path) for path in paths]},
+        [str(path) for path in paths],
+        as_json=as_json,
+    )
+
+
+@report.command("lookup")
+@workspace_option
+@click.option("--work", required=True, help="The work, by id.")
+@click.option("--date", callback=parse_date, required=True, help="Date of the answer, YYYY-MM-DD.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; reports/ by default."
+)
+@access_options
+@json_option
+def lookup(
+    folder: Path,
+    work: str,
+    date: Any,
+    out: Path | None,
+    asked: Asked,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Answer for one work: which documents were trained on, under what, and what it earned."""
+    from flows.demo.story import slug  # noqa: PLC0415
+    from flows.disclosures import look_up  # noqa: PLC0415
+    from reports.disclosure.lookup import lookup_document, lookup_json  # noqa: PLC0415
+    from reports.files import write_reports  # noqa: PLC0415
+    from reports.render.pdf import render_pdf  # noqa: PLC0415
+
+    workspace = open_workspace(folder)
+    recorded = record_access(workspace, "view", name_object(workspace, "works", work), asked)
+    found = look_up(workspace, work, date=date.isoformat())
+    stem = f"lookup-{slug(work)}"
+    paths = write_reports(
+        out or workspace.root / "reports",
+        {f"{stem}.json": lookup_json(found), f"{stem}.pdf": render_pdf(lookup_document(found))},
+    )
+    answer = f"{len(found.documents)} documents of it are in the corpus"
+    emit(
+        {
+            "work": work,
+            "found": found.found,
+            "documents": len(found.documents),
+            "earned_units": sum(e.amount_units for e in found.earnings),
+            "files": [str(path) for path in paths],
+            "access_recorded": recorded,
+        },
+        [f"{work}: {answer}", *(str(path) for path in paths), *access_line(recorded=recorded)],
+        as_json=as_json,
+    )
