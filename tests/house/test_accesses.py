@@ -24,6 +24,7 @@ NO_ACCESS = {
     ("index", "build"): "makes the index; shows nothing of a text",
     ("index", "compact"): "changes the index; shows nothing of a text",
     ("index", "info"): "sizes and digests of the index",
+    ("index", "prefilter"): "makes a file of the index; shows its recall",
     ("index", "refit"): "changes the index; shows nothing of a text",
     ("index", "remove"): "changes the index; leaves a removal record",
     ("index", "verify"): "says whether the files are whole",
