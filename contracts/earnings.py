@@ -140,8 +140,9 @@ def compute_earnings(
     """Calculate what one agreement earns in one period.
 
     Args:
-        agreement: the version in force in the period; one that has ended earns nothing new, but
-            its reserves are still released and its balances still paid.
+        agreement: the version in force in the period; one that has ended earns nothing but what
+            late records of its days bring, and its reserves are still released and its balances
+            still paid.
         period: the settlement period.
         inputs: usage, pool amounts, balances and so on; None means nothing happened.
 
@@ -302,10 +303,15 @@ def _group(agreement: Agreement) -> tuple[str, str, str]:
 def _terms_of_period(
     agreement: Agreement, period: Period, inputs: EarningInputs
 ) -> tuple[TermRoyalty, ...]:
-    """Calculate every term of an agreement that is in force in the period."""
-    if not agreement.in_force_in(period):
-        return ()
+    """Calculate every term of an agreement that is in force in the period.
+
+    After the end of an agreement, records of its days may still come in late: what a pool gives
+    for them is paid under its terms on that pool.
+    """
     pools = {pool.pool_id: pool for pool in inputs.pools}
+    terms = agreement.terms
+    if not agreement.in_force_in(period):
+        terms = tuple(t for t in terms if t.pool_id in pools and pools[t.pool_id].amount_units)
     return tuple(
         term_royalty(
             term,
@@ -316,7 +322,7 @@ def _terms_of_period(
             shares=inputs.shares,
             opening=inputs.opening,
         )
-        for term in agreement.terms
+        for term in terms
     )
 
 

@@ -52,7 +52,7 @@ def lint_files(folder: Path, paths: tuple[Path, ...], as_json: bool) -> None:  #
             for f in error.faults
         ]
         emit({"ok": False, "faults": faults}, [], as_json=True)
-        raise SystemExit(1) from error
+        raise click.exceptions.Exit(1) from error
     names = [agreement.name for agreement in book.agreements]
     said = (
         f"{len(names)} agreements, {len(book.parties)} parties, {len(book.works)} works: no fault"
