@@ -32,19 +32,13 @@ import polars as pl
 _BLANK = r"^\s*$"
 _NOT_LETTERS = r"[^\p{L}]+"
 TEXTLESS = ("error", "redacted", "tool_call", "empty")
-KEY_COLUMNS = (
-    "event_id",
-    "tenant_hmac",
-    "user_hmac",
-    "ts_utc",
-    "status",
-    "prompt_sha256",
-    "output_sha256",
-    "cache_hit",
-    "is_test",
-    "value_units",
-    "exclusion_reason",
-)
+_REASONS = pl.Enum(
+    [
+        "error", "test", "redacted", "tool_call", "empty", "cache_hit", "self_dealing", "bot",
+        "velocity", "duplicate", "near_duplicate", "name_prompting", "cap",
+    ]
+)  # fmt: skip
+_FIRST = ("rank", "ts_utc", "event_id")
 
 
 @dataclass(frozen=True)
@@ -85,7 +79,7 @@ class FilterSettings:
 def keys_of(
     outputs: pl.LazyFrame, settings: FilterSettings | None = None, *, rank: int = 0
 ) -> pl.LazyFrame:
-    """Select what the filters look at: of the texts only what the rules ask for.
+    """Select what the filters look at, about 150 bytes an output: digests of names and texts.
 
     Args:
         outputs: rows of the outputs table.
@@ -93,16 +87,11 @@ def keys_of(
         rank: 0 for records already settled, 1 for later ones; earlier ones are never unpaid.
 
     Returns:
-        The key columns, `blank`, `letters` (a hash of the output's letters, null if they are
-        few), `named` (creators the prompt names) and `rank`.
+        event_id, value_units, ts_utc and rank; `reason` by the rules that ask one row alone; `won`
+        (appealed with success); 64-bit hashes `tenant`, `user`, `prompt`, `output` and `letters`
+        (of the output's letters, null if they are few); `named` (creators the prompt names).
     """
     settings = settings or FilterSettings()
-    # A text that was dropped after its night left its digest; one that never was has none.
-    blank = (
-        pl.when(pl.col("output_text").is_null())
-        .then(pl.col("output_sha256").is_null())
-        .otherwise(pl.col("output_text").str.contains(_BLANK))
-    )
     letters = pl.col("output_text").str.to_lowercase().str.replace_all(_NOT_LETTERS, "")
     many = letters.str.len_chars() >= max(1, settings.near_duplicate_letters_min)
     near = (
@@ -113,11 +102,50 @@ def keys_of(
     party = pl.element().replace_strict(dict(names), return_dtype=pl.String)
     named = said.list.eval(party).list.unique() if names else pl.lit([], dtype=pl.List(pl.String))
     return outputs.select(
-        *KEY_COLUMNS,
-        blank.alias("blank"),
+        "event_id",
+        "value_units",
+        "ts_utc",
+        pl.lit(rank, dtype=pl.Int8).alias("rank"),
+        _own_reason(settings).cast(_REASONS).alias("reason"),
+        pl.col("event_id").is_in(sorted(settings.appeals)).alias("won"),
+        _hash("tenant_hmac").alias("tenant"),
+        _hash("user_hmac").alias("user"),
+        _hash("prompt_sha256").alias("prompt"),
+        _hash("output_sha256").alias("output"),
         near.cast(pl.UInt64).alias("letters"),
         named.alias("named"),
-        pl.lit(rank).alias("rank"),
+    )
+
+
+def _hash(column: str) -> pl.Expr:
+    """Give a 64-bit hash of a text column; null stays null."""
+    return pl.when(pl.col(column).is_not_null()).then(pl.col(column).hash())
+
+
+def _own_reason(settings: FilterSettings) -> pl.Expr:
+    """Give the reason of the rules that need no other output to decide."""
+    tests = pl.col("is_test") | pl.col("tenant_hmac").is_in(sorted(settings.test_tenants))
+    # A text that was dropped after its night left its digest; one that never was has none.
+    blank = (
+        pl.when(pl.col("output_text").is_null())
+        .then(pl.col("output_sha256").is_null())
+        .otherwise(pl.col("output_text").str.contains(_BLANK))
+    )
+    return (
+        pl.when(pl.col("status") == "error")
+        .then(pl.lit("error"))
+        .when(tests)
+        .then(pl.lit("test"))
+        .when(pl.col("exclusion_reason").is_not_null())
+        .then(pl.col("exclusion_reason"))
+        .when(blank)
+        .then(pl.lit("empty"))
+        .when(pl.col("cache_hit") & (not settings.pay_cache_hits))
+        .then(pl.lit("cache_hit"))
+        .when(pl.col("tenant_hmac").is_in(sorted(settings.self_dealing or {})))
+        .then(pl.lit("self_dealing"))
+        .when(pl.col("user_hmac").is_in(sorted(settings.bot_users)))
+        .then(pl.lit("bot"))
     )
 
 
@@ -125,82 +153,55 @@ def decide(keys: pl.DataFrame, settings: FilterSettings) -> pl.DataFrame:
     """Find the reason to exclude each output.
 
     Args:
-        keys: from `keys_of`; `exclusion_reason` holds what the log format decided.
+        keys: from `keys_of` with the same settings.
         settings: the rules.
 
     Returns:
         event_id and exclusion_reason (null = payable), in the order of the ids.
     """
-    dealing = list((settings.self_dealing or {}).keys())
-    tests = pl.col("is_test") | pl.col("tenant_hmac").is_in(sorted(settings.test_tenants))
-    reason = (
-        pl.when(pl.col("status") == "error")
-        .then(pl.lit("error"))
-        .when(tests)
-        .then(pl.lit("test"))
-        .when(pl.col("exclusion_reason").is_not_null())
-        .then(pl.col("exclusion_reason"))
-        .when(pl.col("blank"))
-        .then(pl.lit("empty"))
-        .when(pl.col("cache_hit") & (not settings.pay_cache_hits))
-        .then(pl.lit("cache_hit"))
-        .when(pl.col("tenant_hmac").is_in(sorted(dealing)))
-        .then(pl.lit("self_dealing"))
-        .when(pl.col("user_hmac").is_in(sorted(settings.bot_users)))
-        .then(pl.lit("bot"))
-    )
-    marked = keys.with_columns(reason.alias("reason"))
-    marked = _mark_bursts(marked, settings)
+    marked = _mark_bursts(keys, settings)
     if settings.drop_duplicates:
-        exact = ("tenant_hmac", "prompt_sha256", "output_sha256")
-        marked = _mark_repetitions(marked, exact, "duplicate")
+        marked = _mark_repetitions(marked, ("tenant", "prompt", "output"), "duplicate")
     if settings.near_duplicate_letters_min:
-        marked = _mark_repetitions(marked, ("tenant_hmac", "letters"), "near_duplicate")
+        marked = _mark_repetitions(marked, ("tenant", "letters"), "near_duplicate")
     if settings.names:
         marked = _mark_name_prompting(marked, settings.name_prompts_max)
-    users = marked["user_hmac"].is_not_null()
     if settings.user_per_day_max:
-        by_user = ("tenant_hmac", "user_hmac")
-        marked = _mark_beyond(marked, settings.user_per_day_max, by_user, among=users)
+        marked = _mark_beyond(marked, settings.user_per_day_max, ("tenant", "user"))
     if settings.tenant_per_day_max:
-        everybody = users | ~users
-        limit = settings.tenant_per_day_max
-        marked = _mark_beyond(marked, limit, ("tenant_hmac",), among=everybody)
-    won = pl.col("event_id").is_in(sorted(settings.appeals)) & ~pl.col("reason").is_in(TEXTLESS)
-    marked = marked.with_columns(pl.when(~won).then(pl.col("reason")).alias("reason"))
-    return marked.select("event_id", pl.col("reason").alias("exclusion_reason")).sort("event_id")
+        marked = _mark_beyond(marked, settings.tenant_per_day_max, ("tenant",))
+    lost = pl.col("reason").cast(pl.String)
+    reason = pl.when(~pl.col("won") | lost.is_in(TEXTLESS)).then(lost)
+    decided = marked.select("event_id", reason.alias("exclusion_reason"))
+    return decided if decided["event_id"].is_sorted() else decided.sort("event_id")
 
 
 def _mark_bursts(marked: pl.DataFrame, settings: FilterSettings) -> pl.DataFrame:
     """Exclude every output of a user's minute that has more of them than allowed."""
-    minute = pl.col("ts_utc").dt.truncate("1m")
-    counts = (
-        marked.filter(pl.col("reason").is_null())
-        .group_by("tenant_hmac", "user_hmac", minute.alias("minute"))
-        .agg(pl.len().alias("count"))
-    )
+    whose = ["tenant", "user", "minute"]
+    minute = pl.col("ts_utc").dt.truncate("1m").alias("minute")
+    open_ = marked.lazy().filter(pl.col("reason").is_null()).with_columns(minute)
     limit = (
-        pl.when(pl.col("user_hmac").is_null())
+        pl.when(pl.col("user").is_null())
         .then(settings.tenant_per_minute_max)
         .otherwise(settings.user_per_minute_max)
     )
-    bursts = counts.filter(pl.col("count") > limit).select(
-        "tenant_hmac", "user_hmac", "minute", pl.lit(value=True).alias("burst")
-    )
-    joined = marked.with_columns(minute.alias("minute")).join(
-        bursts, on=["tenant_hmac", "user_hmac", "minute"], how="left", nulls_equal=True
-    )
-    fast = pl.when(pl.col("reason").is_null() & pl.col("burst").fill_null(value=False))
-    reason = fast.then(pl.lit("velocity")).otherwise(pl.col("reason"))
-    return joined.with_columns(reason.alias("reason"))
+    bursts = open_.group_by(whose).agg(pl.len().alias("count")).filter(pl.col("count") > limit)
+    fast = open_.select("event_id", *whose).join(bursts, on=whose, how="semi", nulls_equal=True)
+    return _exclude(marked, fast, "velocity")
 
 
 def _mark_repetitions(marked: pl.DataFrame, columns: tuple[str, ...], reason: str) -> pl.DataFrame:
     """Exclude repetitions of an output that is still payable; the earliest stays."""
+    whole = pl.struct(columns)
     later = (
-        marked.filter(pl.col("reason").is_null() & pl.col(columns[-1]).is_not_null())
-        .sort("rank", "ts_utc", "event_id")
-        .filter(~pl.struct(columns).is_first_distinct())
+        marked.lazy()
+        .filter(pl.col("reason").is_null() & pl.col(columns[-1]).is_not_null())
+        .select(*_FIRST, *columns)
+        # Sorting is for the few that share a hash, not for all.
+        .filter(whole.hash().is_duplicated())
+        .sort(_FIRST)
+        .filter(~whole.is_first_distinct())
     )
     return _exclude(marked, later, reason)
 
@@ -208,34 +209,40 @@ def _mark_repetitions(marked: pl.DataFrame, columns: tuple[str, ...], reason: st
 def _mark_name_prompting(marked: pl.DataFrame, limit: int) -> pl.DataFrame:
     """Exclude the prompts of a user's day that name one creator more often than allowed."""
     named = (
-        marked.filter(pl.col("reason").is_null())
-        .select("event_id", "tenant_hmac", "user_hmac", "ts_utc", "rank", "named")
+        marked.lazy()
+        .filter(pl.col("reason").is_null() & (pl.col("named").list.len() > 0))
+        .select(*_FIRST, "tenant", "user", "named")
         .explode("named", empty_as_null=True)
         .drop_nulls("named")
-        .sort("rank", "ts_utc", "event_id")
+        .sort(_FIRST)
     )
-    place = pl.int_range(pl.len()).over("tenant_hmac", "user_hmac", "named")
+    place = pl.int_range(pl.len()).over("tenant", "user", "named")
     return _exclude(marked, named.filter(place >= limit), "name_prompting")
 
 
-def _mark_beyond(
-    marked: pl.DataFrame, limit: int, columns: tuple[str, ...], *, among: pl.Series
-) -> pl.DataFrame:
+def _mark_beyond(marked: pl.DataFrame, limit: int, columns: tuple[str, ...]) -> pl.DataFrame:
     """Exclude what lies beyond a day's cap; the earliest stay."""
+    open_ = marked.lazy().filter(pl.col("reason").is_null() & pl.col(columns[-1]).is_not_null())
+    many = open_.group_by(columns).len().filter(pl.col("len") > limit)
     place = pl.int_range(pl.len()).over(columns)
     beyond = (
-        marked.filter(among & marked["reason"].is_null())
-        .sort("rank", "ts_utc", "event_id")
+        open_.select(*_FIRST, *columns)
+        .join(many, on=columns, how="semi", nulls_equal=True)
+        .sort(_FIRST)
         .filter(place >= limit)
     )
     return _exclude(marked, beyond, "cap")
 
 
-def _exclude(marked: pl.DataFrame, found: pl.DataFrame, reason: str) -> pl.DataFrame:
+def _exclude(marked: pl.DataFrame, found: pl.LazyFrame, reason: str) -> pl.DataFrame:
     """Give the outputs found the reason."""
-    inside = pl.col("event_id").is_in(found["event_id"].unique().implode())
+    ids = found.select("event_id").unique().collect()["event_id"]
+    if ids.is_empty():
+        return marked
+    inside = pl.col("event_id").is_in(ids.implode())
+    named = pl.lit(reason, dtype=_REASONS)
     return marked.with_columns(
-        pl.when(inside).then(pl.lit(reason)).otherwise(pl.col("reason")).alias("reason")
+        pl.when(inside).then(named).otherwise(pl.col("reason")).alias("reason")
     )
 
 
@@ -249,7 +256,10 @@ def exclusion_counts(keys: pl.DataFrame, decisions: pl.DataFrame) -> dict[str, A
     Returns:
         outputs, value_units, payable and excluded, for the manifest.
     """
-    joined = keys.select("event_id", "value_units").join(decisions, on="event_id", how="left")
+    if keys["event_id"].equals(decisions["event_id"]):
+        joined = keys.select("value_units").with_columns(decisions["exclusion_reason"])
+    else:
+        joined = keys.select("event_id", "value_units").join(decisions, on="event_id", how="left")
     rows = (
         joined.group_by("exclusion_reason")
         .agg(pl.len().alias("outputs"), pl.col("value_units").cast(pl.Int128).sum().alias("units"))

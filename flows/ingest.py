@@ -272,17 +272,21 @@ def _write_table(
 ) -> dict[str, Any]:
     """Filter the rows and write them with their manifest."""
     keys = keys_of(rows, settings.filters, rank=1).collect(engine="streaming")
-    known = (
-        keys_of(settled, settings.filters).collect(engine="streaming")
-        if settled is not None
-        else keys.clear()
-    )
-    decisions = decide(pl.concat([known, keys]), settings.filters)
-    reason = pl.col("exclusion_reason")
+    if settled is None:
+        decisions = decide(keys, settings.filters)
+    else:
+        known = keys_of(settled, settings.filters).collect(engine="streaming")
+        both = decide(pl.concat([known, keys]), settings.filters)
+        decisions = both.join(keys.select("event_id"), on="event_id", how="semi").sort("event_id")
+    counts = {**counts, **exclusion_counts(keys, decisions)}
+    assert keys["event_id"].equals(decisions["event_id"]), "rows and decisions are in one order"
+    reasons = decisions.select("exclusion_reason").lazy()
+    del keys, decisions
+    # Both sides are in the order of event_id, so they are laid side by side, not joined.
+    plain = rows.drop("payable", "exclusion_reason")
     final = (
-        rows.drop("payable", "exclusion_reason")
-        .join(decisions.lazy(), on="event_id", how="left", maintain_order="left")
-        .with_columns(reason.is_null().alias("payable"))
+        pl.concat([plain, reasons], how="horizontal")
+        .with_columns(pl.col("exclusion_reason").is_null().alias("payable"))
         .select(list(OUTPUTS_SCHEMA))
     )
     root = batch_root(rows)
@@ -297,7 +301,7 @@ def _write_table(
             "batch_root": root,
             "currency": settings.currency,
             "log_formats": tally.formats,
-            "counts": {**counts, **exclusion_counts(keys, decisions)},
+            "counts": counts,
             "filters": plain_filters(settings.filters),
         },
     )
