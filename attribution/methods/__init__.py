@@ -7,6 +7,7 @@
     grad_cosine          gradient cosine along the path
     tracin               gradient dot product at the checkpoints, by their learning rates
     trackstar            scaled, projected, preconditioned gradients of length one
+    source               segments of the training run, each with its own curvature
     bidirectional        change of each text's loss when the model is moved along the output
     stride               steering operators of random subsets, sparse weights read back
     hidden_states        centred cosine of pooled hidden states, any layer
@@ -39,6 +40,7 @@ from attribution.methods.protocol import (
     with_options,
 )
 from attribution.methods.retraining import Retraining
+from attribution.methods.source import Source
 from attribution.methods.stride import Stride
 from attribution.methods.tfidf import TfIdf
 from attribution.methods.tracin import GradientCosine, TracIn
@@ -53,6 +55,7 @@ _ALL: tuple[Method, ...] = (
     GradientCosine(),
     TracIn(),
     TrackStar(),
+    Source(),
     Bidirectional(),
     Stride(),
     HiddenStates(),
