@@ -184,6 +184,7 @@ def index_info(folder: Path | str) -> dict[str, Any]:
     trained = table.filter(pl.col("kind") == "trained")
     coverage = content["coverage"]
     return {
+        "bfloat16_error": content.get("bfloat16_error"),
         "bytes_per_document": sum(widths),
         "calibration": dict(index.preconditioner.calibration),
         "checkpoints": [{"step": p["step"], "weight": p["weight"]} for p in content["checkpoints"]],
@@ -215,6 +216,7 @@ def index_info(folder: Path | str) -> dict[str, Any]:
         "shards": len(content["shards"]),
         "signed": signature_path(index.folder, index.manifest.sha256).is_file(),
         "skipped": coverage["parameters_skipped"],
+        "token_budget": content["config"]["token_budget"],
     }
 
 

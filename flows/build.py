@@ -97,6 +97,7 @@ def build_index_at(
             damping=wanted.damping,
             fit_share=wanted.fit_share,
             fit_documents_min=wanted.fit_documents_min,
+            token_budget=wanted.token_budget or None,
         ),
         on_progress or (lambda _part, _done, _all: None),
         signer=signer,

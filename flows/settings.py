@@ -128,7 +128,9 @@ class AttributionSettings(_Section):
     """How influence is measured. `shard_outputs` is the size of one worker's task.
 
     `bytes_per_document` bounds what the index stores of one document; 0 stores full rank.
-    `passage_characters` is how much of a source `byline trace --passages` may show; 0 is nothing.
+    `token_budget` is how many tokens are read at once; 0 finds the fastest that fits, and then
+    the last digits depend on the machine. `passage_characters` is how much of a source
+    `byline trace --passages` may show; 0 is nothing.
     """
 
     projection: Literal["eigen", "random"] = "eigen"
@@ -137,6 +139,7 @@ class AttributionSettings(_Section):
     damping: float = Field(default=0.01, gt=0, le=1)
     fit_share: float = Field(default=0.15, gt=0, le=1)
     fit_documents_min: int = Field(default=256, ge=1)
+    token_budget: int = Field(default=4096, ge=0)
     shard_outputs: int = Field(default=64, ge=1)
     passage_characters: int = Field(default=300, ge=0)
 
