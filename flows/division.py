@@ -163,6 +163,7 @@ def _by_influence(
     if pool_units != accruals.pool_units:
         part = Fraction(unexplained, accruals.pool_units) if accruals.pool_units else Fraction(1)
         unexplained = round_half_even(pool_units * part)
+    # Where more was taken back than came in, none of the pool is left to set apart.
     unexplained = min(max(unexplained, 0), pool_units)
     divided = RULES[method].apportion(
         pool_units,

@@ -1,0 +1,199 @@
+"""A slow clerk who keeps a year of royalties by hand: the oracle of the simulated year.
+
+It imports nothing of ours. It knows deals and sheets as plain values, follows the rules as they
+are written for accountants, and keeps one number for every account.
+"""
+
+from collections import defaultdict
+from fractions import Fraction
+
+NOBODY = ("disputed", "unlicensed", "unmatched")
+
+
+def round_even(value):
+    """Round half to even, by cases."""
+    whole = value.numerator // value.denominator
+    rest = value - whole
+    up = rest > Fraction(1, 2) or (rest == Fraction(1, 2) and whole % 2 == 1)
+    return whole + 1 if up else whole
+
+
+def share_out(amount, weights):
+    """Give each its whole part, then one unit at a time to whoever lacks most."""
+    if amount < 0:
+        return [-part for part in share_out(-amount, weights)]
+    total = sum(weights)
+    parts = [amount * w // total for w in weights]
+    while sum(parts) < amount:
+        lacks = [Fraction(amount * w, total) - p for w, p in zip(weights, parts, strict=True)]
+        parts[lacks.index(max(lacks))] += 1
+    return parts
+
+
+class Clerk:
+    """The clerk's books: deals, sheets and accounts, and what every closed month came to."""
+
+    def __init__(self):
+        self.deals = {}  # creator -> {"from", "to", "rates": [(month, percent)], "advance"}
+        self.sheets = {}  # work -> [(creator, share, first month)]
+        self.owed = defaultdict(int)
+        self.unrecouped = defaultdict(int)
+        self.debit = defaultdict(int)
+        self.suspense = defaultdict(int)
+        self.expense = 0
+        self.months = {}
+
+    def owners(self, work, month):
+        """Give (holder, share) of a work: undisputed parts, then disputed, then unmatched."""
+        claims = defaultdict(Fraction)
+        for creator, share, first in self.sheets.get(work, []):
+            if first <= month:
+                claims[creator] += share
+        total = sum(claims.values())
+        found = []
+        for creator in sorted(claims):
+            others = total - claims[creator]
+            safe = claims[creator] if total <= 1 else max(1 - others, 0)
+            if safe:
+                found.append((creator, safe))
+        given = sum(share for _, share in found)
+        if given < 1:
+            found.append(("disputed" if total > 1 else "unmatched", 1 - given))
+        return found
+
+    def rate(self, creator, month):
+        """Give the percentage a creator's deal pays in a month; None where it has not begun."""
+        deal = self.deals.get(creator)
+        if deal is None or month < deal["from"]:
+            return None
+        return [percent for first, percent in deal["rates"] if first <= month][-1]
+
+    def licensed(self, creator, month):
+        """Say whether a creator has a deal in force in a month."""
+        deal = self.deals.get(creator)
+        return bool(deal) and deal["from"] <= month and (deal["to"] is None or month < deal["to"])
+
+    def parts(self, nights):
+        """Divide nights among holders: (claim, holder, work) -> signed units."""
+        found = defaultdict(int)
+        for sign, month, accrued in nights:
+            for work, units in accrued.items():
+                owners = self.owners(work, month)
+                shares = [share for _, share in owners]
+                over = 1
+                for share in shares:
+                    over *= share.denominator
+                weights = [int(share * over) for share in shares]
+                for (owner, _), part in zip(owners, share_out(units, weights), strict=True):
+                    holder = owner
+                    if owner not in NOBODY and not self.licensed(owner, month):
+                        holder = "unlicensed"
+                    claim = (
+                        owner if holder == owner and owner not in NOBODY else f"{holder}/{owner}"
+                    )
+                    name = holder if holder in NOBODY else f"agr-{holder}"
+                    found[claim, name, work] += sign * part
+        return found
+
+    def close(self, month, nights, unexplained):
+        """Close a month: divide its pool, correct earlier months, settle every deal.
+
+        `nights` are (sign, month of use, units by work); `unexplained` belongs to nobody.
+        """
+        parts = self.parts(nights)
+        held = self._divide(parts, nights, unexplained)
+        adjusted = self._correct()
+        weights = defaultdict(lambda: defaultdict(int))
+        for (_, holder, work), units in parts.items():
+            weights[work][holder] += units
+        record = {"nights": nights, "held": held, "original": held, "weights": weights}
+        self.months[month] = record
+        record["royalty"] = royalty = self._royalties(month, held)
+        for creator in sorted(self.deals):
+            mine = royalty.get(creator, 0)
+            taken = min(mine, self.unrecouped[creator])
+            self.unrecouped[creator] -= taken
+            balance = mine - taken + adjusted[creator] - self.debit[creator]
+            owes = max(-balance, 0)
+            self.owed[creator] += mine - taken + adjusted[creator] + owes - self.debit[creator]
+            self.debit[creator] = owes
+        given = sum(units for (holder, _), units in held.items() if holder not in NOBODY)
+        pool = sum(sign * sum(accrued.values()) for sign, _, accrued in nights) + unexplained
+        self.expense += pool + sum(royalty.values()) - given
+
+    def _divide(self, parts, nights, unexplained):
+        """Give what every holder and work gets of the month's pool."""
+        claims = defaultdict(int)
+        for (claim, _, _), units in parts.items():
+            claims[claim] += units
+        names = sorted(claims)
+        floored = [max(claims[name], 0) for name in names]
+        # Where more that nobody explains was taken back than came in, none is left to set apart.
+        pool = sum(sign * sum(accrued.values()) for sign, _, accrued in nights)
+        pool += min(unexplained, 0)
+        unexplained = max(unexplained, 0)
+        held = defaultdict(int)
+        if not any(floored):
+            self.suspense["unexplained"] += pool + unexplained
+            return held
+        self.suspense["unexplained"] += unexplained
+        for name, units in zip(names, share_out(pool, floored), strict=True):
+            mine = {(h, w): u for (claim, h, w), u in parts.items() if claim == name}
+            keys = sorted(mine, key=lambda key: key[1])
+            if units:
+                positive = [max(mine[key], 0) for key in keys]
+                for key, part in zip(keys, share_out(units, positive), strict=True):
+                    held[key] += part
+        for (holder, _), units in held.items():
+            if holder in NOBODY:
+                self.suspense[holder] += units
+        return held
+
+    def _royalties(self, month, held):
+        """Apply each deal's rate to what it was given of a month."""
+        given = defaultdict(int)
+        for (holder, _), units in held.items():
+            if holder not in NOBODY:
+                given[holder.removeprefix("agr-")] += units
+        return {
+            creator: round_even(Fraction(units * self.rate(creator, month), 100))
+            for creator, units in given.items()
+        }
+
+    def _correct(self):
+        """Work out every closed month again with what is known now; give the differences."""
+        adjusted = defaultdict(int)
+        for month, record in self.months.items():
+            now = defaultdict(lambda: defaultdict(int))
+            for (_, holder, work), units in self.parts(record["nights"]).items():
+                now[work][holder] += units
+            held = self._held_now(record, now)
+            royalty = self._royalties(month, held)
+            for creator in royalty.keys() | record["royalty"].keys():
+                units = royalty.get(creator, 0) - record["royalty"].get(creator, 0)
+                adjusted[creator] += units
+                self.expense += units
+            for sign, old in ((1, held), (-1, record["held"])):
+                for (holder, _), units in old.items():
+                    if holder in NOBODY:
+                        self.suspense[holder] += sign * units
+                        self.expense += sign * units
+            record["held"], record["royalty"] = held, royalty
+        return adjusted
+
+    def _held_now(self, record, now):
+        """Divide every work's units of a month among those who hold it now."""
+        held = defaultdict(int)
+        by_work = defaultdict(dict)
+        for (holder, work), units in record["original"].items():
+            by_work[work][holder] = units
+        for work, was in by_work.items():
+            positive = {h: u for h, u in sorted(now[work].items()) if u > 0}
+            if dict(now[work]) == dict(record["weights"][work]) or not positive:
+                parts = was
+            else:
+                shared = share_out(sum(was.values()), list(positive.values()))
+                parts = dict(zip(positive, shared, strict=True))
+            for holder, units in parts.items():
+                held[holder, work] += units
+        return held

@@ -1,0 +1,239 @@
+"""A year of months on real books equals the clerk's to the unit, account by account.
+
+Deals start, change and end in the middle of the year, some with effect backwards; logs come late,
+nights are taken back, works are claimed twice and decided, works without an owner are matched.
+A failing seed is in the name of the test; add it to SEEDS.
+"""
+
+import json
+import random
+from collections import defaultdict
+from fractions import Fraction
+
+import pytest
+
+from flows.books import open_books
+from ledger import chart
+from tests.simulation.clerk import Clerk
+from tests.simulation.paper import agree, close, paper_workspace, settle
+
+MONTHS = 12
+
+
+class Year:
+    """One year of deals and events, kept by the flows and by the clerk."""
+
+    def __init__(self, seed, creators, folder):
+        self.seed, self.rng = seed, random.Random(seed)
+        self.workspace = paper_workspace(folder)
+        self.clerk = Clerk()
+        self.names = [f"c{number:03d}" for number in range(creators)]
+        self.plans = [self.plan(name) for name in self.names]
+        self.orphans = {f"x{n}": self.rng.randrange(2, MONTHS) for n in range(creators // 10)}
+        self.disputes = []
+        for number, name in enumerate(self.names):
+            self.clerk.sheets[f"w{number:03d}"] = [(name, Fraction(1), 0)]
+            if number % 3 == 0:
+                other = self.names[number - 1]
+                halves = [(name, Fraction(1, 3), 0), (other, Fraction(2, 3), 0)]
+                self.clerk.sheets[f"s{number:03d}"] = halves
+        for work in self.orphans:
+            self.clerk.sheets[work] = []
+
+    def plan(self, name):
+        """Draw when a deal is signed, begins, changes and ends; some are signed late."""
+        rng = self.rng
+        starts = rng.choice([0, 0, 0, 1, 4])
+        change = rng.choice([None, None, starts + rng.randint(1, 5)])
+        return {
+            "name": name,
+            "signed": min(starts + rng.choice([0, 0, 0, 0, 2, 4]), MONTHS - 1),
+            "from": starts,
+            "to": rng.choice([None, None, None, starts + rng.randint(3, 7)]),
+            "percent": rng.randint(20, 100),
+            "change": change,
+            "changed": change and change + rng.choice([0, 0, 3]),
+            "new_percent": rng.randint(20, 100),
+            "advance": rng.choice([0, 0, 0, rng.randint(100, 9000)]),
+            "is_never": rng.random() < 0.1,
+        }
+
+    def sign(self, month):
+        """Write the agreements and versions that are signed in a month, and tell the clerk."""
+        for plan in self.plans:
+            name = plan["name"]
+            known = self.clerk.deals.get(name)
+            if plan["signed"] == month and not plan["is_never"]:
+                self.write(plan, 1, plan["from"], plan["percent"])
+                deal = {"from": plan["from"], "to": plan["to"]}
+                self.clerk.deals[name] = deal | {"rates": [(plan["from"], plan["percent"])]}
+                self.clerk.unrecouped[name] += plan["advance"]
+            elif known and plan["change"] and month == max(plan["changed"], plan["signed"] + 1):
+                self.write(plan, 2, plan["change"], plan["new_percent"])
+                known["rates"].append((plan["change"], plan["new_percent"]))
+
+    def write(self, plan, version, starts, percent):
+        """Write one version as an agreement file."""
+        lines = []
+        if plan["to"] is not None:
+            lines.append(f"effective_to: {day(plan['to'], 1)}")
+        if plan["advance"]:
+            units = plan["advance"]
+            paid = day(plan["from"], 1)
+            amount = f"{units // 100}.{units % 100:02d}"
+            lines.append(f"advances: [{{advance_id: a, amount: {amount}, paid_on: {paid}}}]")
+        then = f"then: {{basis: pool_share, pool: main, rate: {percent}%}}"
+        lines += [f"terms: [{{term_id: pool, {then}}}]"]
+        agree(self.workspace, plan["name"], *lines, version=version, starts=day(starts, 1))
+
+    def own(self, month):
+        """Match what is found in a month, open a dispute and decide the older ones."""
+        rng, sheets = self.rng, self.clerk.sheets
+        for work, found in self.orphans.items():
+            if found == month:
+                sheets[work] = [(rng.choice(self.names), Fraction(1), 0)]
+        for dispute in [d for d in self.disputes if d["ends"] == month]:
+            decided = Fraction(rng.randint(1, 4), 10)
+            owner, claimant, first = dispute["owner"], dispute["claimant"], dispute["first"]
+            sheets[dispute["work"]] = [
+                (owner, Fraction(1), 0),
+                (owner, -decided, first),
+                (claimant, decided, first),
+            ]
+            self.disputes.remove(dispute)
+        if month % 2 and month < MONTHS - 1:
+            number = rng.randrange(len(self.names))
+            work, owner = f"w{number:03d}", self.names[number]
+            claimant = self.names[(number + 1) % len(self.names)]
+            if len(sheets[work]) == 1:
+                first = max(month - rng.choice([0, 1]), 0)
+                sheets[work] = [(owner, Fraction(1), 0), (claimant, Fraction(1, 2), first)]
+                what = {"work": work, "owner": owner, "claimant": claimant}
+                ends = month + rng.randint(1, 3)
+                self.disputes.append(what | {"first": first, "ends": ends})
+
+    def catalogue(self):
+        """Write the sheets as a catalogue; a share that falls is written as two of its time."""
+        works = []
+        for work, sheet in sorted(self.clerk.sheets.items()):
+            changes = defaultdict(lambda: defaultdict(Fraction))
+            for creator, share, first in sheet:
+                changes[creator][first] += share
+            splits = []
+            for creator, steps in sorted(changes.items()):
+                total = Fraction(0)
+                for place, (first, share) in enumerate(sorted(steps.items())):
+                    total += share
+                    split = {"party_id": creator, "share": str(total)}
+                    if first:
+                        split["effective_from"] = day(first, 1)
+                    if place + 1 < len(steps):
+                        split["effective_to"] = day(sorted(steps)[place + 1], 1)
+                    if total:
+                        splits.append(split)
+            works.append({"work_id": work, "splits": splits, "dispute": "dsp"})
+        data = {
+            "format": "byline-catalogue/1",
+            "sources": [],
+            "parties": [{"party_id": name} for name in self.names],
+            "works": works,
+            "documents": [],
+        }
+        self.workspace.catalogue.write_text(json.dumps(data), encoding="utf-8")
+        parties = [f"  - party_id: {name}" for name in [*self.names, "operator"]]
+        text = "\n".join(["format: byline-parties/1", "parties:", *parties]) + "\n"
+        (self.workspace.agreements / "parties.yaml").write_text(text, encoding="utf-8")
+
+    def play(self):
+        """Play all months, comparing the books after each."""
+        taken_back = 0
+        for month in range(MONTHS):
+            self.own(month)
+            self.catalogue()
+            self.sign(month)
+            # A month in which a night is taken back earns more, or nothing could be divided.
+            nights = [(1, month, self.accrued(most=3000 if month % 4 == 3 else 1000))]
+            unexplained = self.rng.randint(0, 500)
+            settle(self.workspace, day(month, 10), nights[0][2], unexplained=unexplained)
+            if month % 3 == 1:
+                late = (1, month - 1, self.accrued(parts=4))
+                settle(self.workspace, day(month - 1, 20), late[2], late="0123456789ab")
+                nights.append(late)
+            if month % 4 == 3:
+                wrong = self.clerk.months[month - 1]["nights"][0]
+                self.take_back(month, wrong)
+                unexplained -= self.unexplained
+                nights.append((-1, *wrong[1:]))
+                taken_back += 1
+            self.unexplained = max(unexplained, 0) if month % 4 != 3 else 0
+            self.clerk.close(month, nights, unexplained)
+            close(self.workspace, period(month))
+            self.compare(month)
+        return taken_back
+
+    def accrued(self, parts=1, most=1000):
+        """Draw what every work accrued, some of it against the outputs."""
+        works = sorted(self.clerk.sheets)
+        chosen = works if parts == 1 else self.rng.sample(works, len(works) // parts)
+        return {work: self.rng.randint(-200, most) for work in sorted(chosen)}
+
+    def take_back(self, month, wrong):
+        """Reverse the first night of the month before, in this month."""
+        key = f"{day(wrong[1], 10)}/main"
+        with open_books(self.workspace) as books:
+            (entry,) = [s.entry for s in books.entries() if s.entry.key == key]
+            books.reverse(
+                entry.entry_id,
+                key=f"{key}/reversed",
+                period=period(month),
+                effective_on=day(month, 12),
+                prepared_by="accountant-1",
+                approved_by="controller-1",
+            )
+
+    def compare(self, month):
+        """Hold every account of the books against the clerk's."""
+        clerk, where = self.clerk, (self.seed, month)
+        with open_books(self.workspace) as books:
+            found = {line.account_id: line.balance_units for line in books.trial_balance("USD/2")}
+        assert sum(found.values()) == 0, where
+        expected = {chart.ROYALTY_EXPENSE: clerk.expense}
+        for name in self.names:
+            expected[chart.royalties_payable(name)] = -clerk.owed[name]
+            expected[chart.royalty_advances(name)] = clerk.unrecouped[name]
+            expected[chart.debit_balance(name)] = clerk.debit[name]
+            expected[chart.accrued(name)] = 0
+        accounts = (chart.UNLICENSED, chart.UNMATCHED, chart.DISPUTED, chart.UNEXPLAINED)
+        for name, account in zip(
+            ("unlicensed", "unmatched", "disputed", "unexplained"), accounts, strict=True
+        ):
+            expected[account] = -clerk.suspense[name]
+        wrong = {
+            name: (found.get(name, 0), units)
+            for name, units in expected.items()
+            if found.get(name, 0) != units
+        }
+        assert not wrong, (where, wrong)
+
+
+def period(month):
+    """Name a month of the year."""
+    return f"2026-{month + 1:02d}"
+
+
+def day(month, number):
+    """Name a day; months from 12 on lie in the next year."""
+    return f"{2026 + month // 12}-{month % 12 + 1:02d}-{number:02d}"
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_a_small_year_on_real_books_equals_the_clerks(seed, tmp_path):
+    """Twelve closes of 20 creators, every account compared after each."""
+    assert Year(seed, 20, tmp_path / "home").play() == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [2, 2026])
+def test_a_year_of_300_creators_on_real_books_equals_the_clerks(seed, tmp_path):
+    """The same with 300 creators, every account compared after each close."""
+    assert Year(seed, 300, tmp_path / "home").play() == 3
