@@ -23,7 +23,7 @@ from contracts.money import format_units
 from contracts.split import split
 from contracts.work import load_catalogue
 from flows import attribute as attribution_step
-from flows import intake, seal, settle
+from flows import clock, intake, seal, settle
 from flows.artefacts import (
     canonical_json,
     is_as_recorded,
@@ -39,6 +39,7 @@ from flows.books import open_books
 from flows.estimation import ESTIMATES_FORMAT, INFLUENCE_FORMAT, Pool, estimate, ownership_on
 from flows.ingest_schema import OUTPUTS_FORMAT
 from flows.intake import tenant_classes
+from flows.mending import mended
 from flows.night import Night, StepOutcome
 from flows.progress import Step
 from flows.sampling import (
@@ -186,7 +187,7 @@ def unless_nil(function: StepFunction) -> StepFunction:
 
 
 STEPS: Mapping[str, StepFunction] = {
-    "ingest": intake.ingest_step,
+    "ingest": clock.checked(mended(intake.ingest_step)),
     "filter": intake.filter_step,
     "sample": guarded("sample", SAMPLE_FORMAT, sample_step),
     "attribute": unless_nil(
