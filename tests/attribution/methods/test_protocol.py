@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -75,3 +76,21 @@ def test_the_command_lists_every_method():
     listed = {one["name"]: one for one in json.loads(ran.stdout)["methods"]}
     assert list(listed) == list(METHODS)
     assert listed["hidden_states"]["options"] == {"layer": -1, "pooling": "mean"}
+
+
+def test_the_command_sets_options_and_candidates(tmp_path):
+    """`--set` and `--candidates` reach the method; what is no option exits with a reason."""
+    task = task_of(tmp_path)
+    out = tmp_path / "s.npy"
+    given = [
+        "attribute", "--method", "bidirectional", "--model", str(task.model_dir), "--corpus",
+        str(task.corpus.path), "--queries", str(tmp_path / "q.jsonl"), "--out", str(out), "--json",
+    ]  # fmt: skip
+    options = ["--set", "steps=1", "--set", "mode=paper", "--candidates", "1"]
+    ran = CliRunner().invoke(cli, [*given, *options])
+    assert ran.exit_code == 0, ran.output
+    scores = np.load(out)
+    assert scores.shape == (1, 4)
+    assert (scores > 0).sum() == 1
+    for wrong in (["--set", "steps"], ["--set", "tarot=1"]):
+        assert CliRunner().invoke(cli, [*given, *wrong]).exit_code != 0
