@@ -63,7 +63,6 @@ def probe_corpus(
     corpus: Corpus,
     encoded: Sequence[Encoded],
     decoys: Sequence[Encoded],
-    context: int,
     path: Path,
 ) -> ProbeCorpus:
     """Write the corpus with decoys and one creator's tricks at its end.
@@ -72,7 +71,6 @@ def probe_corpus(
         corpus: what was trained on.
         encoded: its token ids, in order.
         decoys: token ids of documents that were never trained on.
-        context: a padded document is cut there.
         path: the file to write.
     """
     groups = [document.group_id for document in corpus]
@@ -88,7 +86,7 @@ def probe_corpus(
     made["copy"] = [encoded[place].input_ids for place in own]
     made["cut"] = [part for place in own for part in _halves(encoded[place].input_ids)]
     made["pad"] = [
-        (encoded[place].input_ids + encoded[others[turn % len(others)]].input_ids[1:])[:context]
+        encoded[place].input_ids + encoded[others[turn % len(others)]].input_ids[1:]
         for turn, place in enumerate(own)
     ]
     for kind, rows in made.items():

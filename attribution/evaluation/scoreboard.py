@@ -288,9 +288,7 @@ class _Board:
                 encode_document(row, tokenizer) for row in read_corpus(self.setup.decoys_file)
             ]
         path = self.config.cache / f"probe-{self.setup.corpus.digest[:12]}-{len(decoys)}.jsonl"
-        return probe_corpus(
-            self.setup.corpus, self.task.documents_encoded, decoys, self.context, path
-        )
+        return probe_corpus(self.setup.corpus, self.task.documents_encoded, decoys, path)
 
     def _probed(self, method: Method, passes: float) -> dict[str, Any]:
         """Score the corpus with decoys and tricks; a method bound to the recipe's corpus cannot."""
