@@ -136,11 +136,8 @@ def export_batch(
     if first is not None:
         created_at, execute_on = first["created_at"], first["execute_on"]
     if exported and path.exists() and not reason:
-        raise PayoutError(
-            f"payout batch {batch_id}",
-            f"was exported to {path.name}",
-            "Give --reason to do it again",
-        )
+        what, told = f"payout batch {batch_id}", f"was exported to {path.name}"
+        raise PayoutError(what, told, "Give --reason to do it again")
     whole = replace(
         stored.batch, payouts=tuple(replace(p, state="approved") for p in stored.batch.payouts)
     )

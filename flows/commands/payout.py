@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from contracts.money import format_units
+from flows.accesses import Asked, name_object, record_access
 from flows.commands.options import (
+    access_options,
     emit,
     json_option,
     open_workspace,
@@ -222,13 +224,17 @@ def reissue(folder: Path, batch: str, new_batch: str, prepared_by: str, as_json:
 @payout.command("list")
 @workspace_option
 @click.option("--batch", default="", help="Show one batch line by line.")
+@access_options
 @json_option
-def list_batches(folder: Path, batch: str, as_json: bool) -> None:  # noqa: FBT001
+def list_batches(folder: Path, batch: str, asked: Asked, as_json: bool) -> None:  # noqa: FBT001
     """List the batches with their states, or the lines of one."""
     from flows.books import open_books  # noqa: PLC0415
     from flows.payouts import batch_names, load  # noqa: PLC0415
 
     workspace = open_workspace(folder)
+    record_access(
+        workspace, "view", name_object(workspace, "payout-batches", batch or "all"), asked
+    )
     with open_books(workspace) as books:
         if batch:
             _show(load(workspace, books, batch), as_json=as_json)

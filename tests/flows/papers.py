@@ -17,6 +17,8 @@ from flows.setup import make_workspace
 from tests.simulation.tiny import calls, write_log
 
 PEOPLE = {"prepared_by": "accountant-1", "approved_by": "controller-1"}
+# Outputs are worth 5 to 50 USD each, so that payees are owed more than coins.
+VALUE_SCALE = 10_000
 SETTINGS = {
     "night": {"sample_size": 24},
     "pool": {"rate_ppm": 500_000},
@@ -123,7 +125,8 @@ def closed_months(monkeypatch, folder, months, *, creators=14, year=2026, settin
     for month in range(1, months + 1):
         day = date(year, month, 20)
         log = workspace.logs / f"{day}.otel.jsonl"
-        write_log(log, day, calls(random.Random(month), 40 + month), start=0)
+        drawn = calls(random.Random(month), 40 + month)
+        write_log(log, day, [(p, o, units * VALUE_SCALE) for p, o, units in drawn], start=0)
         run_night(workspace, day, logs=[log])
         close_period(workspace, f"{year}-{month:02d}", **PEOPLE)
     return workspace
