@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from attribution.codec import BITS, Codec
 from attribution.errors import IndexDamagedError
 from attribution.layers import TrackedLayer
+from attribution.low_rank import LOW_RANK, LowRankCodec
 from attribution.preconditioner import Curvature, damping_times
 from attribution.projection import LayerBasis
 
@@ -66,10 +67,22 @@ def load_basis(folder: Path, layers: Sequence[TrackedLayer]) -> tuple[list[Layer
     return bases, curvature
 
 
-def codec_for(dtype: str, curvature: Curvature, damping: float) -> Codec:
-    """Return the codec of one checkpoint: coordinates in units of their expected size."""
+def codec_for(
+    dtype: str, curvature: Curvature, damping: float, bases: Sequence[LayerBasis] = ()
+) -> Codec | LowRankCodec:
+    """Return the codec of one checkpoint: coordinates in units of their expected size.
+
+    Args:
+        dtype: how rows are stored.
+        curvature: that the build fitted.
+        damping: of the build.
+        bases: of the checkpoint; only low-rank rows need them.
+    """
+    # A layer that never had a gradient has eigenvalue 0; any positive unit serves it.
+    steps = curvature.damped(damping).clamp(min=1e-30).sqrt().float()
+    if dtype in LOW_RANK:
+        shapes = tuple((int(b.p_in.shape[1]), int(b.p_out.shape[-1])) for b in bases)
+        return LowRankCodec(dtype, steps, shapes)
     if BITS[dtype] >= 16:
         return Codec(dtype, torch.ones(len(curvature.eigenvalues)), curvature.widths)
-    # A layer that never had a gradient has eigenvalue 0; any positive unit serves it.
-    expected = curvature.damped(damping).clamp(min=1e-30)
-    return Codec(dtype, expected.sqrt().float(), curvature.widths)
+    return Codec(dtype, steps, curvature.widths)

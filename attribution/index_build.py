@@ -202,8 +202,8 @@ class _Build:
         folder = self.out / "bases" / f"{k:03d}"
         if not (folder / "curvature.safetensors").is_file():
             return False
-        _, curvature = load_basis(folder, self.coverage.layers)
-        width = codec_for(self.config.dtype, curvature, self.config.damping).row_bytes
+        bases, curvature = load_basis(folder, self.coverage.layers)
+        width = codec_for(self.config.dtype, curvature, self.config.damping, bases).row_bytes
         return all(
             RowWriter(self.folder(s), k, width).done == len(documents)
             for s, (_, documents, _) in enumerate(self.shards)
@@ -225,7 +225,7 @@ class _Build:
             )
             save_basis(folder, layers, bases, curvature)
         bases, curvature = load_basis(folder, layers)
-        codec = codec_for(self.config.dtype, curvature, self.config.damping)
+        codec = codec_for(self.config.dtype, curvature, self.config.damping, bases)
         if self.config.compute == "bfloat16":
             steps = curvature.damped(self.config.damping).clamp(min=1e-30).sqrt().float()
             model, error = halved(model, layers, bases, steps, self.trained, self.context)

@@ -23,6 +23,7 @@ from attribution.errors import GradientIndexError, IndexMismatchError
 from attribution.files import canonical_json, sha256_file, sha256_of
 from attribution.half import COMPUTE
 from attribution.layers import DEFAULT_LAYERS
+from attribution.low_rank import LOW_RANK, check_room
 from attribution.path import step_of, weights_for
 from attribution.preconditioner import PROJECTIONS, FitConfig
 
@@ -51,6 +52,7 @@ class IndexConfig:
             keep the scores; two and one bit of more numbers lose a fifth of the LDS.
             Four bits and fewer push the head's many small numbers all one way: they
             do not cancel in a catalogue's sum, and totals drift (completeness).
+            "lowrank1", "lowrank2", "lowrank4", "lowrank8" store low-rank factors.
         compute: "float32", or "bfloat16" for the rows of documents (see `half`).
         projection: "eigen" or "random".
         damping: fraction of a layer's mean eigenvalue; used at scoring.
@@ -104,8 +106,14 @@ class IndexConfig:
             raise GradientIndexError(f"compute is {self.compute!r}; choose one of {COMPUTE}")
         if not 0 < self.damping <= 1:
             raise GradientIndexError(f"damping must be in (0, 1], got {self.damping}")
-        numbers = None
-        if self.bytes_per_document is not None:
+        numbers = factors = None
+        if self.dtype in LOW_RANK:
+            room = 1 << 62
+            if self.bytes_per_document is not None:
+                room = self.bytes_per_document // checkpoints
+            check_room(room, LOW_RANK[self.dtype], layers)
+            factors = (room, LOW_RANK[self.dtype])
+        elif self.bytes_per_document is not None:
             numbers = numbers_for(self.dtype, self.bytes_per_document // checkpoints, layers)
         return FitConfig(
             self.projection,
@@ -114,6 +122,7 @@ class IndexConfig:
             self.fit_share,
             self.fit_documents_min,
             self.seed,
+            factors,
         )
 
 

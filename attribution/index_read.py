@@ -38,6 +38,7 @@ from attribution.index_preconditioner import (
 )
 from attribution.index_store import ShardReader
 from attribution.layers import TrackedLayer
+from attribution.low_rank import LowRankCodec
 from attribution.preconditioner import Curvature
 from attribution.projection import LayerBasis
 
@@ -130,10 +131,11 @@ class GradientIndex:
             damping = self.preconditioner.damping
         return self._fitted[checkpoint].inverse(damping)
 
-    def codec(self, checkpoint: int) -> Codec:
+    def codec(self, checkpoint: int) -> Codec | LowRankCodec:
         """Return how rows of a checkpoint are stored."""
         dtype = str(self.manifest.content["config"]["dtype"])
-        return codec_for(dtype, self.curvature(checkpoint), self._damping)
+        bases, curvature = self._points[checkpoint]
+        return codec_for(dtype, curvature, self._damping, bases)
 
     @cached_property
     def documents(self) -> pl.DataFrame:

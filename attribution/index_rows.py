@@ -21,6 +21,7 @@ from attribution.codec import Codec
 from attribution.corpus import Document
 from attribution.gradients import LossModel, backward
 from attribution.index_store import RowWriter
+from attribution.low_rank import LowRankCodec
 from attribution.recorders import RowRecorder
 from attribution.tokens import Encoded
 
@@ -63,7 +64,7 @@ def write_rows(
     recorder: RowRecorder,
     encoded: Sequence[Encoded],
     writer: RowWriter,
-    codec: Codec,
+    codec: Codec | LowRankCodec,
     *,
     context: int,
     token_budget: int,

@@ -30,8 +30,10 @@ from attribution.batches import Batch, collate, plan
 from attribution.errors import GradientIndexError
 from attribution.gradients import LossModel, backward, label_draws, recording
 from attribution.layers import TrackedLayer
+from attribution.low_rank import factor_bytes
 from attribution.projection import (
     LayerBasis,
+    Spectrum,
     allocate_ranks,
     eigen_basis,
     head_spectrum,
@@ -62,6 +64,8 @@ class FitConfig:
         share: share of the documents the fit reads, in (0, 1].
         documents_min: but never fewer than this many (or all there are).
         seed: of sampled labels, of the sample of documents, of random bases.
+        factors: (bytes of a row, rank) where rows are stored as low-rank factors; it
+            takes the place of `numbers`.
     """
 
     projection: str = "eigen"
@@ -70,6 +74,7 @@ class FitConfig:
     share: float = 0.15
     documents_min: int = 128
     seed: int = 0
+    factors: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -319,7 +324,7 @@ def _bases(
         else:
             spectra.append(spectrum_of(*factors, columns))
     dampings = [config.damping * times for times in damping_times(layers)]
-    ranks = allocate_ranks(spectra, config.numbers, dampings)
+    ranks = _ranks(spectra, config, dampings)
     bases, held = [], []
     for k, (layer, spectrum, rank) in enumerate(zip(layers, spectra, ranks, strict=True)):
         if config.projection == "random" and not layer.head:
@@ -329,6 +334,21 @@ def _bases(
             bases.append(eigen_basis(spectrum, *rank))
         held.append(_mass_held(seen, k, bases[-1]))
     return bases, held
+
+
+def _ranks(
+    spectra: Sequence[Spectrum], config: FitConfig, dampings: Sequence[float]
+) -> list[tuple[int, int]]:
+    """Return each layer's ranks; for low-rank rows the largest box whose factors fit."""
+    if config.factors is None:
+        return allocate_ranks(spectra, config.numbers, dampings)
+    budget, rank = config.factors
+    low, high = len(spectra), sum(len(y.values_in) * len(y.values_out) for y in spectra)
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = factor_bytes(tuple(allocate_ranks(spectra, middle, dampings)), rank) <= budget
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return allocate_ranks(spectra, low, dampings)
 
 
 def _mass_held(seen: CovarianceRecorder, layer: int, basis: LayerBasis) -> float:
