@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from contracts.agreement import AgreementBook
 from contracts.importers.native import load_agreements
+from contracts.store_desk import AgreementDesk, check_approved
 from flows.workspace import Workspace
 from ledger.canonical import entry_id_of
 from ledger.errors import UnknownEntryError
@@ -39,9 +40,15 @@ def read_agreements(workspace: Workspace) -> AgreementBook:
 
     Raises:
         BadFilesError: every fault with file, line, field and what was expected.
+        ApprovalRefusedError: the settings ask for approval, and a text has none.
+        UnknownVersionError: the settings ask for approval, and a text was never imported.
     """
     workspace.require(workspace.agreements, "whoever signs agreements (`byline demo` shows some)")
-    return load_agreements(workspace.agreements)
+    book = load_agreements(workspace.agreements)
+    if workspace.settings.agreements.approved_only:
+        with open_books(workspace) as books:
+            check_approved(book, AgreementDesk(books.engine).versions())
+    return book
 
 
 def find_entry(books: LedgerStore, scope: str, key: str) -> SealedEntry | None:

@@ -158,7 +158,7 @@ def _by_influence(
             f"the reversal"
         )
     documents = _documents_of(known, Period(accruals.period))
-    agreements = known.book.to_settle(Period(accruals.period))
+    agreements = {a.agreement_id: a for a in known.book.to_settle(Period(accruals.period))}
     unexplained = accruals.unexplained_units
     if pool_units != accruals.pool_units:
         part = Fraction(unexplained, accruals.pool_units) if accruals.pool_units else Fraction(1)
@@ -301,10 +301,10 @@ def _documents_of(known: Knowledge, period: Period) -> Counter[str]:
 
 
 def _accrual(
-    claim: Claim, agreements: Sequence[Agreement], documents: Mapping[str, int]
+    claim: Claim, agreements: Mapping[str, Agreement], documents: Mapping[str, int]
 ) -> Accrual:
     """Give a claim as the rule divides it, with what its agreements say about doubt."""
-    own = [a for a in agreements if a.agreement_id in claim.by_agreement]
+    own = [agreements[name] for name in sorted(claim.by_agreement) if name in agreements]
     clause = next((a.reliability for a in own if a.reliability is not None), None)
     noise_z: Fraction | None = NOISE_Z
     if own:

@@ -128,9 +128,8 @@ class AttributionSettings(_Section):
     """How influence is measured. `shard_outputs` is the size of one worker's task.
 
     `bytes_per_document` bounds what the index stores of one document; 0 stores full rank.
-    `token_budget` is how many tokens are read at once; 0 finds the fastest that fits, and then
-    the last digits depend on the machine. `passage_characters` is how much of a source
-    `byline trace --passages` may show; 0 is nothing.
+    `token_budget` 0 finds the fastest batch; last digits then depend on the machine.
+    `passage_characters` is how much of a source `byline trace --passages` may show.
     """
 
     projection: Literal["eigen", "random"] = "eigen"
@@ -159,6 +158,15 @@ class PoolSettings(_Section):
         if not (slash and len(code) == 3 and code.isupper() and scale.isdigit()):
             raise ValueError("a currency is written CODE/SCALE, for example USD/6")
         return value
+
+
+class AgreementsSection(_Section):
+    """Which agreement texts are paid under: all in `agreements/`, or only approved ones.
+
+    With `approved_only` a text that a second person has not approved stops nights and closes.
+    """
+
+    approved_only: bool = False
 
 
 class BrokerSettings(_Section):
@@ -247,6 +255,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     attribution: AttributionSettings = AttributionSettings()
     pool: PoolSettings = PoolSettings()
+    agreements: AgreementsSection = AgreementsSection()
     broker: BrokerSettings = BrokerSettings()
     engine: EngineSettings = EngineSettings()
     statement: StatementSettings = StatementSettings()

@@ -7,9 +7,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from contracts.errors import ApprovalRefusedError, UnknownVersionError
 from contracts.signature import sign_agreement
 from flows import cli
 from flows.agreement_desk import trusted_keys
+from flows.books import read_agreements
 from tests.simulation.paper import paper_workspace, write_works
 
 TEXT = """\
@@ -135,3 +137,23 @@ def test_a_key_that_is_no_key_is_named_with_its_line(workspace):
     path.write_text(path.read_text() + "bo not-a-key\n", encoding="utf-8")
     with pytest.raises(Exception, match=r"line 3: the key of bo is not 32 bytes"):
         trusted_keys(workspace)
+
+
+def test_with_approved_only_nothing_is_read_that_a_second_person_did_not_approve(
+    workspace, tmp_path, capsys, monkeypatch
+):
+    """A text laid into the folder, a draft, an approved text: only the last is paid under."""
+    monkeypatch.setenv("BYLINE_AGREEMENTS__APPROVED_ONLY", "true")
+    strict = type(workspace).open(workspace.home)
+    path = signed(tmp_path, TEXT)
+    laid = workspace.agreements / "agr-anna.v1.yaml"
+    laid.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(UnknownVersionError, match="not in the database"):
+        read_agreements(strict)
+    laid.unlink()
+    said(capsys, workspace, "import", path, "--prepared-by", "lena")
+    said(capsys, workspace, "approve", "agr-anna", "--version", 1, "--approved-by", "marc")
+    assert [a.name for a in read_agreements(strict).agreements] == ["agreement agr-anna v1"]
+    laid.write_text(path.read_text(encoding="utf-8") + "# a remark\n", encoding="utf-8")
+    with pytest.raises(ApprovalRefusedError, match="another text than the approved one"):
+        read_agreements(strict)

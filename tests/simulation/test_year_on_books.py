@@ -44,12 +44,15 @@ class Year:
         """Draw when a deal is signed, begins, changes and ends; some are signed late."""
         rng = self.rng
         starts = rng.choice([0, 0, 0, 1, 4])
+        ends = rng.choice([None, None, None, starts + rng.randint(3, 7)])
         change = rng.choice([None, None, starts + rng.randint(1, 5)])
+        if change and ends and change >= ends:
+            change = None
         return {
             "name": name,
             "signed": min(starts + rng.choice([0, 0, 0, 0, 2, 4]), MONTHS - 1),
             "from": starts,
-            "to": rng.choice([None, None, None, starts + rng.randint(3, 7)]),
+            "to": ends,
             "percent": rng.randint(20, 100),
             "change": change,
             "changed": change and change + rng.choice([0, 0, 3]),
