@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import heapq
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -46,7 +47,7 @@ from flows.logs.detection import adapter_named, detect_format, make_adapters
 from flows.logs.openai import BatchInputs, OpenAiBatch, OpenAiBatchInput
 from flows.logs.reading import LogFile, find_logs, reader_of
 from flows.logs.record import LogAdapter, NotAnOutputError, RejectedError
-from flows.quarantine import Reject, write_quarantine
+from flows.quarantine import Reject, RejectSpool, reading_order, write_quarantine
 from flows.row_spool import RowSpool
 
 
@@ -73,10 +74,10 @@ class IngestResult:
 class _Tally:
     """What happened to the lines so far."""
 
+    rejects: RejectSpool
     records: int = 0
     outputs: int = 0
     other_date: int = 0
-    rejects: list[Reject] = field(default_factory=list)
     not_output: Counter[str] = field(default_factory=Counter)
     inputs: dict[str, str] = field(default_factory=dict)
     formats: dict[str, str] = field(default_factory=dict)
@@ -118,8 +119,11 @@ def ingest(  # noqa: PLR0913 - one argument more than elsewhere: the night's who
     settings = replace(settings, filters=filters) if filters else settings
     maker = RowMaker(settings, hmac_key, now_us)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
-        spool, tally = RowSpool(Path(folder)), _Tally()
+    with (
+        tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder,
+        contextlib.closing(RejectSpool(Path(folder) / "rejects.jsonl")) as rejects,
+    ):
+        spool, tally = RowSpool(Path(folder)), _Tally(rejects)
         day = date.toordinal() - EPOCH_ORDINAL
         for file, adapter in _with_adapters(find_logs(paths), settings, Path(folder)):
             _read_file(file, adapter, maker, spool, tally, day)
@@ -128,7 +132,7 @@ def ingest(  # noqa: PLR0913 - one argument more than elsewhere: the night's who
         if settled:
             return _write_late(parts, date, out, quarantine, tally, counts, settings)
         manifest = _write_table(out, pl.scan_parquet(parts), date, tally, counts, settings)
-    rejected = write_quarantine(quarantine, tally.rejects)
+        rejected = write_quarantine(quarantine, rejects)
     return IngestResult(out, manifest, late_batches(out), None, sum(rejected.values()))
 
 
@@ -179,8 +183,28 @@ def _read_file(
         tally.records += sum(1 for _ in empty)
         tally.inputs[file.label] = empty.sha256
         return
+    path = tally.rejects.path.with_name("own.jsonl")
+    with contextlib.closing(RejectSpool(path)) as own:
+        first = _read_records(file, adapter, maker, spool, tally, day, own)
+        for where, reject in own.dated():
+            # Only now is the day known of what came before the first readable record.
+            if (first if where is None else where) in (day, None):
+                tally.rejects.add(reject)
+            else:
+                tally.other_date += 1
+
+
+def _read_records(
+    file: LogFile,
+    adapter: LogAdapter,
+    maker: RowMaker,
+    spool: RowSpool,
+    tally: _Tally,
+    day: int,
+    own: RejectSpool,
+) -> int | None:
+    """Read one file's records; give the day of the first one that can be read."""
     reader = reader_of(file)
-    rejects: list[tuple[int | None, Reject]] = []
     first: int | None = None
     nearest: int | None = None
     for number, line in reader:
@@ -193,15 +217,10 @@ def _read_file(
             tally.not_output[str(other)] += 1
         except RejectedError as error:
             where = _own_day(line, adapter, nearest)
-            rejects.append((where, Reject.of(file.label, number, error.reason, error.detail, line)))
-    for where, reject in rejects:
-        place = first if where is None else where
-        if place in (day, None):
-            tally.rejects.append(reject)
-        else:
-            tally.other_date += 1
+            own.add(Reject.of(file.label, number, error.reason, error.detail, line), where)
     tally.inputs[file.label] = reader.sha256
     tally.formats[file.label] = adapter.name
+    return first
 
 
 def _own_day(line: bytes, adapter: LogAdapter, nearest: int | None) -> int | None:
@@ -250,12 +269,11 @@ def _take(
 
 def _counts(tally: _Tally, spool: RowSpool) -> dict[str, Any]:
     """Say what happened to every record, for the manifest."""
-    reasons = Counter(reject.reason for reject in tally.rejects)
     return {
         "records": tally.records,
         "other_date": tally.other_date,
         "not_output": dict(sorted(tally.not_output.items())),
-        "rejected": dict(sorted(reasons.items())),
+        "rejected": dict(sorted(tally.rejects.reasons.items())),
         "replayed": spool.replayed,
         "superseded": spool.superseded,
     }
@@ -331,7 +349,6 @@ def _write_late(
         .sort("event_id")
         .collect(engine="streaming")
     )
-    tally.rejects.extend(_revisions(revised))
     won = _appealed(settled, settings.filters.appeals)
     fresh = pl.concat([rows.join(known, on="event_id", how="anti"), won.lazy()]).sort("event_id")
     settled = settled.filter(~pl.col("event_id").is_in(won["event_id"].implode()))
@@ -340,7 +357,8 @@ def _write_late(
         new_late = out.with_name(f"{out.stem}.late-{batch_root(fresh)[:12]}.parquet")
         counts = {**counts, "revised_after_sample": revised.height}
         _write_table(new_late, fresh, date, tally, counts, settings, settled)
-    rejected = write_quarantine(quarantine, tally.rejects)
+    later = sorted(_revisions(revised), key=reading_order)
+    rejected = write_quarantine(quarantine, heapq.merge(tally.rejects, later, key=reading_order))
     return IngestResult(out, manifest, late_batches(out), new_late, sum(rejected.values()))
 
 

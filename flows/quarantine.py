@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 from flows.artefacts import atomic_path, canonical_json, sha256_bytes
@@ -47,20 +47,62 @@ class Reject:
         return cls(source_file, source_line, reason, detail, sha256_bytes(raw), text)
 
 
+class RejectSpool:
+    """Rejects on their way to a quarantine: on the disk, since a log may be nothing but rejects.
+
+    Args:
+        path: a file of its own, made anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.reasons: Counter[str] = Counter()
+        path.write_bytes(b"")
+        self._file = path.open("ab")
+
+    def add(self, reject: Reject, day: int | None = None) -> None:
+        """Take a reject, with the day its line names if it does."""
+        self.reasons[reject.reason] += 1
+        self._file.write(canonical_json([day, *astuple(reject)]))
+
+    def dated(self) -> Iterator[tuple[int | None, Reject]]:
+        """Walk over the rejects in the order they came, each with its day."""
+        self._file.flush()
+        with self.path.open("rb") as file:
+            for line in file:
+                day, *fields = json.loads(line)
+                yield day, Reject(*fields)
+
+    def __iter__(self) -> Iterator[Reject]:
+        """Walk over the rejects in the order they came."""
+        return (reject for _, reject in self.dated())
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+def reading_order(reject: Reject) -> tuple[str, int, str]:
+    """Give what rejects are ordered by: file, line, reason."""
+    return (reject.source_file, reject.source_line, reject.reason)
+
+
 def write_quarantine(path: Path, rejects: Iterable[Reject]) -> dict[str, int]:
-    """Write a date's rejects, in the order of file and line.
+    """Write a date's rejects, one after the other, without holding them.
 
     Args:
         path: `quarantine/DATE.jsonl`.
-        rejects: all of the date's rejects.
+        rejects: all of the date's rejects, in `reading_order`.
 
     Returns:
         How many there are of each reason, by reason.
     """
     counts: Counter[str] = Counter()
-    ordered = sorted(rejects, key=lambda r: (r.source_file, r.source_line, r.reason))
+    last = ("", 0, "")
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        for reject in ordered:
+        for reject in rejects:
+            assert last <= reading_order(reject), (last, reading_order(reject))
+            last = reading_order(reject)
             counts[reject.reason] += 1
             file.write(canonical_json({"format": QUARANTINE_FORMAT, **asdict(reject)}))
     return dict(sorted(counts.items()))

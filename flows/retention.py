@@ -101,10 +101,9 @@ def drop_raw(path: Path) -> int:
     Returns:
         How many lines were dropped.
     """
-    rejects = list(read_quarantine(path))
-    dropped = sum(bool(reject.raw) for reject in rejects)
+    dropped = sum(bool(reject.raw) for reject in read_quarantine(path))
     if dropped:
-        write_quarantine(path, [replace(reject, raw="") for reject in rejects])
+        write_quarantine(path, (replace(reject, raw="") for reject in read_quarantine(path)))
     return dropped
 
 

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import tracemalloc
 
 import polars as pl
 import pytest
@@ -246,6 +247,19 @@ def test_memory_holds_one_run_however_long_the_log(tmp_path):
     assert frames[0]["event_id"].to_list() == [f"e{i:03}" for i in range(60)]
     assert (small.replayed, small.superseded) == (large.replayed, large.superseded)
     assert small.replayed + small.superseded == 25
+
+
+def test_memory_holds_no_reject_however_many(tmp_path):
+    """A log of nothing but broken lines is quarantined line by line."""
+    line = '{"broken": "' + "x" * 8000
+    write_log(tmp_path / "logs/a.jsonl", [otel(1), *[line] * 1000])
+    tracemalloc.start()
+    result = run_ingest(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert result.manifest["counts"]["rejected"] == {"not_json": 1000}
+    assert result.quarantined == 1000
+    assert peak < 5 << 20 < 1000 * len(line)
 
 
 @pytest.mark.parametrize("path", ["nothing-here", "none-*.jsonl"])
