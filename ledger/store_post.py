@@ -153,9 +153,8 @@ def in_words(
 
 def _places_of_replays(connection: Connection, items: Sequence[Prepared]) -> dict[str, int]:
     """Find where entries that were not inserted stand, and check that they are the same."""
-    places: dict[str, int] = {}
-    by_id = {item.entry.entry_id: item for item in items}
-    ids = sorted(by_id)
+    booked: dict[str, tuple[int, str]] = {}
+    ids = sorted(item.entry.entry_id for item in items)
     query = text(
         "SELECT entry_id, ledger_seq, payload_sha256 FROM journal_entry JOIN seal USING (entry_id) "
         "WHERE entry_id IN (SELECT value FROM json_each(:ids))"
@@ -167,23 +166,24 @@ def _places_of_replays(connection: Connection, items: Sequence[Prepared]) -> dic
     for start in range(0, len(ids), _IN_CHUNKS_OF):
         part = json.dumps(ids[start : start + _IN_CHUNKS_OF])
         for entry_id, ledger_seq, payload_sha256 in connection.execute(query, {"ids": part}):
-            item = by_id[entry_id]
-            if payload_sha256 != item.payload_sha256:
-                booked = entry_by_id(connection, entry_id)
-                assert booked is not None, entry_id
-                raise _conflict(booked.entry, item.entry)
-            places[entry_id] = int(ledger_seq)
-    for entry_id in ids:
-        if entry_id not in places:
+            booked[entry_id] = int(ledger_seq), payload_sha256
+    # In the order of the call: the first that differs is named, whatever the database read first.
+    for item in items:
+        entry_id = item.entry.entry_id
+        if entry_id not in booked:
             # Not inserted and not there: another unique key stood in the way.
-            reverses = by_id[entry_id].entry.reverses
+            reverses = item.entry.reverses
             row = connection.execute(
                 text("SELECT entry_id FROM journal_entry WHERE reverses = :id"), {"id": reverses}
             ).fetchone()
             assert row is not None, f"{entry_id} was refused by no key"
             assert reverses is not None
             raise AlreadyReversedError(reverses, row[0])
-    return places
+        if booked[entry_id][1] != item.payload_sha256:
+            there = entry_by_id(connection, entry_id)
+            assert there is not None, entry_id
+            raise _conflict(there.entry, item.entry)
+    return {entry_id: ledger_seq for entry_id, (ledger_seq, _) in booked.items()}
 
 
 def _posting_rows(fresh: Sequence[Prepared], size: int) -> Iterator[PostingValues]:

@@ -28,6 +28,17 @@ def reversal_fields(**changes):
     return {"period": PERIOD, "effective_on": f"{PERIOD}-22", **APPROVED} | changes
 
 
+def test_of_many_conflicts_the_first_of_the_call_is_named(book):
+    """Which entry is named does not depend on the order in which a database reads."""
+    book.open_period(PERIOD)
+    keys = [f"k{n}" for n in range(40)]
+    book.post_many([accrual(key) for key in keys])
+    for start in (0, 7, 39):
+        again = [accrual(key, 5) for key in keys[start:] + keys[:start]]
+        with pytest.raises(IdempotencyConflictError, match=accrual(keys[start]).entry_id):
+            book.post_many(again)
+
+
 def test_same_entry_twice_posts_once(book):
     """Running a night twice posts once: the second answer is the first place again."""
     book.open_period(PERIOD)
