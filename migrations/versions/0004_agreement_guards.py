@@ -12,6 +12,8 @@ Revises: 0003
 Create Date: 2026-11-22
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 import sqlmodel.sql.sqltypes
 from alembic import op
@@ -98,11 +100,11 @@ def downgrade() -> None:
     op.drop_table("agreement_step")
 
 
-def _text(name: str, characters: int) -> sa.Column:
+def _text(name: str, characters: int) -> sa.Column[Any]:
     return sa.Column(name, sqlmodel.sql.sqltypes.AutoString(length=characters), nullable=False)
 
 
-def _recorded_at() -> sa.Column:
+def _recorded_at() -> sa.Column[Any]:
     return sa.Column(
         "recorded_at",
         sa.DateTime(timezone=True),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from contracts.balances import AdjustmentType
-from contracts.errors import MissingRateError
+from contracts.errors import BadFilesError, MissingRateError
 from flows.books import open_books
 from flows.errors import AgreementDeskError, CloseError
 from flows.what_if import what_if
@@ -362,3 +362,65 @@ def test_a_match_of_more_than_the_whole_or_of_nobody_known_changes_nothing(works
     with pytest.raises(AgreementDeskError, match="party nobody-known is neither"):
         match_work(workspace, "w2", {"nobody-known": "1"}, **told)
     assert workspace.catalogue.read_bytes() == before
+
+
+def test_two_work_groups_of_one_pool_are_each_paid_by_their_own_term(workspace):
+    """Poems at 50 %, the rest at 10 %: no work is paid twice, the cap holds for each."""
+    write_works(workspace, {"poem": {"anna": "1"}, "essay": {"anna": "1"}, "note": {"anna": "1"}})
+    agree(
+        workspace,
+        "anna",
+        "terms:",
+        "  - {term_id: rest, then: {basis: pool_share, pool: main, rate: 10%, cap_per_work: 0.30}}",
+        "  - {term_id: poems, if: {works: [poem]}, "
+        "then: {basis: pool_share, pool: main, rate: 50%}}",
+    )
+    settle(workspace, "2026-01-05", {"poem": 1000, "essay": 600, "note": 200})
+    result = by_party(close(workspace, "2026-01"))["anna"]
+    # rest: 10 % of 800 is 80, the essay's 60 is capped at 30; poems: 500.
+    assert {item.term.term_id: item.royalty_units for item in result.terms} == {
+        "rest": 30 + 20,
+        "poems": 500,
+    }
+    assert owed(workspace, "anna") == 550
+
+
+def test_late_records_of_an_ended_agreement_are_paid_under_it(workspace):
+    """The agreement ended with January; a January log that comes in February still pays."""
+    write_works(workspace, {"w1": {"anna": "1"}})
+    half = "terms: [{term_id: pool, then: {basis: pool_share, pool: main, rate: 50%}}]"
+    agree(workspace, "anna", "effective_to: 2026-02-01", half)
+    settle(workspace, "2026-01-05", {"w1": 1000})
+    close(workspace, "2026-01")
+    settle(workspace, "2026-01-06", {"w1": 200}, late="0123456789ab")
+    settle(workspace, "2026-02-05", {"w1": 1000})
+    close(workspace, "2026-02")
+    # February's own use is unlicensed; of the pool of 1200 the late 200 are anna's.
+    assert owed(workspace, "anna") == 500 + 100
+    assert standing(workspace, chart.UNLICENSED) == 1000
+
+
+def test_a_rule_that_nights_do_not_accrue_by_is_refused(workspace):
+    """per_output_positive/1 exists for comparison; a close does not pretend to have applied it."""
+    write_works(workspace, {"w1": {"anna": "1"}})
+    then = "then: {basis: pool_share, pool: main, method: per_output_positive/1}"
+    agree(workspace, "anna", f"terms: [{{term_id: pool, {then}}}]")
+    settle(workspace, "2026-01-05", {"w1": 1000})
+    with pytest.raises(CloseError, match=r"divided by per_output_positive/1, but the night"):
+        close(workspace, "2026-01")
+
+
+def test_every_fault_of_the_accountants_files_is_named_at_once(workspace):
+    """Two wrong pools: neither is used, both are named, and nothing is closed."""
+    write_works(workspace, {"w1": {"anna": "1"}})
+    agree(workspace, "anna")
+    settle(workspace, "2026-01-05", {"w1": 1000})
+    rows = [
+        {"pool_id": "training", "amount": "1.001", "first_period": "2026-01", "source": "x"},
+        {"pool_id": "main", "amount": "1.00", "first_period": "2026-01", "source": "x"},
+    ]
+    text = json.dumps({"format": "byline-pools/1", "pools": rows})
+    (workspace.root / "pools.json").write_text(text, encoding="utf-8")
+    with pytest.raises(BadFilesError, match=r"2 faults(.|\n)*pools\[0\](.|\n)*pools\[1\]"):
+        close(workspace, "2026-01")
+    assert owed(workspace, "anna") == 0
