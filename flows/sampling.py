@@ -188,7 +188,6 @@ def draw_sample(  # noqa: PLR0913 - the whole design of a night's draw
     _check_request(outputs, target_size, strata)
     population = _population(outputs, strata, classes or {})
     designs = design(population, target_size, allocation=allocation, spreads_ppm=spreads_ppm or {})
-    chosen = {"spreads_ppm": spreads_ppm, "tenant_classes": classes}
     rows = drawn_rows(population, designs, bytes.fromhex(seed_hex))
     frame = _with_texts(rows, outputs)
     digest = write_parquet(out, frame)
@@ -202,6 +201,7 @@ def draw_sample(  # noqa: PLR0913 - the whole design of a night's draw
         files={out.name: digest},
         body={
             **{key: manifest[key] for key in ("batch_root", "date", "currency")},
+            **_optional(spreads_ppm=spreads_ppm, tenant_classes=classes),
             "seed": seed_hex,
             "previous_root": previous_root,
             "target_size": target_size,
@@ -210,9 +210,13 @@ def draw_sample(  # noqa: PLR0913 - the whole design of a night's draw
             "strata": [stratum.as_json() for stratum in designs.values()],
             "population": _population_facts(population, designs),
             "sampled": frame.height,
-            **{key: dict(sorted(value.items())) for key, value in chosen.items() if value},
         },
     )
+
+
+def _optional(**chosen: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """Give what stands in a manifest only where the design used it."""
+    return {key: dict(sorted(value.items())) for key, value in chosen.items() if value}
 
 
 def _check_request(outputs: Path, target_size: int, strata: Sequence[str]) -> None:
