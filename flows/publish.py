@@ -301,6 +301,7 @@ def _write_pack(closed: ClosedPeriod, statements: Sequence[Path]) -> str:
     reports = {
         path.name: path for path in sorted(workspace.reports(period).iterdir()) if path.is_file()
     }
+    reports |= _for_reperformance(workspace, period)
     stored = books.checkpoints()
     summary = write_audit_pack(
         workspace.pack(period),
@@ -317,6 +318,18 @@ def _write_pack(closed: ClosedPeriod, statements: Sequence[Path]) -> str:
         read_signer(workspace.signing_key),
     )
     return f"{summary.papers} papers, {summary.size_bytes / 1e6:.1f} MB, {summary.sha256[:12]}"
+
+
+def _for_reperformance(workspace: Workspace, period: str) -> dict[str, Path]:
+    """Name what the close started from: parties, what it left, what the period before left."""
+    files = {"closing.json": closing_file(workspace, period)}
+    parties = workspace.agreements / "parties.yaml"
+    if parties.exists():
+        files["parties.yaml"] = parties
+    before = closed_before(workspace, period)
+    if before:
+        files[f"opening.{before[-1]}.json"] = closing_file(workspace, before[-1])
+    return files
 
 
 def _evidence(

@@ -16,6 +16,7 @@ from flows.commands.options import (
     period_option,
     workspace_option,
 )
+from flows.commands.reperform import reperform, sample
 from flows.commands.statement import show_verified
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -105,3 +106,7 @@ def witness(
         pack_file, state, log_key=key, witness_key=witness_key, name=name, out=out
     )
     emit(done.as_json(), done.lines(), as_json=as_json)
+
+
+audit.add_command(sample)
+audit.add_command(reperform)

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import shlex
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -116,9 +118,11 @@ def test_a_strangers_path_from_statement_to_proof(home, capsys):
     """As the README says: the first statement's checkpoint proves that the second adds to it."""
     key = home / "keys" / "log.pub"
     old, new = json_of(home, FIRST), json_of(home, LAST)
-    code, out, err = byline(
-        capsys, "audit", "verify", new, "--key", key, "--against", old, "--json"
-    )
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (line,) = [one for one in readme.splitlines() if one.startswith("byline audit verify NEW.json")]
+    files = {"NEW.json": new, "OLD.json": old, "log.pub": key}
+    words = [files.get(word, word) for word in shlex.split(line)[1:]]
+    code, out, err = byline(capsys, *words, "--json")
     assert code == 0, err
     said = json.loads(out)
     assert said["compared_with_held"]
