@@ -4,7 +4,7 @@
     prefilter/prefilter.json   what it belongs to, and its recall, measured on this index
 
 1. A document's sketch is its preconditioned row, over all checkpoints, hashed into a few
-   hundred numbers with random signs (count sketch): inner products are kept on average.
+   thousand numbers with random signs (count sketch): inner products are kept on average.
 2. Only who is looked at is approximate. Every candidate is scored again from its stored
    rows, so an influence that is shown is the exact one; a source can only be missed.
 3. Recall is measured when it is made: the share of the exact strongest sources that are
@@ -36,7 +36,9 @@ from attribution.index_read import GradientIndex
 from attribution.influence import exact_scores
 
 FORMAT = "byline-prefilter/1"
-WIDTH = 1024
+# Measured on the retraining benchmark, 743 rows of 64 KiB, 256 candidates: 1,024 numbers find
+# 86 % of the ten strongest, 4,096 find 96 %, 8,192 find 99 %.
+WIDTH = 4096
 CANDIDATES = 256
 STRONGEST = 10
 QUERIES = 48

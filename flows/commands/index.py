@@ -234,7 +234,7 @@ def compact(folder: Path, key: Path | None, as_json: bool) -> None:  # noqa: FBT
 
 @index.command("prefilter")
 @workspace_option
-@click.option("--width", default=1024, show_default=True, help="Numbers in a document's sketch.")
+@click.option("--width", default=4096, show_default=True, help="Numbers in a document's sketch.")
 @click.option("--candidates", default=256, show_default=True, help="Documents scored exactly.")
 @json_option
 def prefilter(folder: Path, width: int, candidates: int, as_json: bool) -> None:  # noqa: FBT001
