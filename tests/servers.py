@@ -153,16 +153,19 @@ def rabbitmq_server() -> Iterator[Server]:
     command = program("rabbitmq-server", "/usr/lib/rabbitmq")
     direct = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
     with tempfile.TemporaryDirectory(prefix="byline-rabbit-") as folder:
-        plugins = Path(folder, "plugins")
+        # The machine's own settings would make it listen where the machine's own node does.
+        plugins, settings, environment = (Path(folder, name) for name in ("plugins", "c.conf", "e"))
         plugins.write_text("[].\n")
+        settings.write_text(f"listeners.tcp.1 = 127.0.0.1:{port}\n")
+        environment.touch()
         env = {
             **os.environ,
             "HOME": folder,
             "ERL_EPMD_PORT": str(mapper_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODENAME": f"byline{port}@localhost",
-            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODE_PORT": str(port),
+            "RABBITMQ_CONFIG_FILE": str(settings),
+            "RABBITMQ_CONF_ENV_FILE": str(environment),
             "RABBITMQ_DIST_PORT": str(free_port()),
             "RABBITMQ_MNESIA_BASE": folder,
             "RABBITMQ_LOG_BASE": folder,
