@@ -137,7 +137,9 @@ def lds(scores: Nats, kept: NDArray[np.bool_], losses: Nats) -> list[float]:
 
 
 def spearman(left: Nats, right: Nats) -> float:
-    """Return the rank correlation, ties averaged; 0 where one side is constant."""
+    """Return the rank correlation, ties averaged; 0 where one side is constant but for rounding."""
+    if any(np.ptp(side) <= 1e-12 * np.abs(side).max() for side in (left, right)):
+        return 0.0
     first, second = ranks(left), ranks(right)
     first, second = first - first.mean(), second - second.mean()
     size = float(np.sqrt((first @ first) * (second @ second)))

@@ -50,6 +50,13 @@ def test_spearman_is_that_of_the_statistics_library(values, random):
         assert spearman(left, right) == pytest.approx(stats.spearmanr(left, right).statistic)
 
 
+def test_equal_sums_that_differ_by_rounding_have_no_order():
+    """Sums of equal parts are not ranked by their last bits."""
+    equal = np.array([sum([1 / n] * n) for n in (3, 7, 10, 49, 6, 11)])
+    assert len(set(equal)) > 1
+    assert spearman(equal, np.arange(6.0)) == 0.0
+
+
 def test_true_effects_score_perfectly_under_every_measure():
     """Where effects add up, the effects themselves are the perfect scores."""
     truth, effect = linear_truth()
