@@ -177,6 +177,7 @@ def test_an_appeal_after_sampling_is_an_adjustment_that_somebody_approves(home, 
     run_night(home, DAYS[0], approved_by="controller-2")
     assert root_of(home) == sealed
     assert command(capsys, home, "quarantine", "list", "--date", NIGHT)["excluded"] == {}
+    assert command(capsys, home, "sample", "check", "--date", NIGHT, event)["pi_ppt"] == 10**12
     text = command(capsys, home, "reconcile", "--date", NIGHT, "--calls", "42", code=1)
     assert "our logs 41 (0 of them rejected)" in text
 
