@@ -7,12 +7,12 @@ import sys
 import pytest
 
 from flows.errors import LockHeldError
-from flows.locks import hold
+from flows.locks import hold, look
 
 HOLD_FOR_EVER = """
 import sys, time
 from pathlib import Path
-from flows.locks import hold
+from flows.locks import hold, look
 with hold(Path(sys.argv[1]), "night"):
     print("held", flush=True)
     time.sleep(60)
@@ -59,3 +59,19 @@ def test_a_killed_holder_is_taken_over_and_named(tmp_path):
     with hold(tmp_path, "night") as died:
         assert died is not None
         assert f"process {holder.pid} on" in died
+
+
+def test_whoever_looks_sees_the_living_the_dead_and_nobody(tmp_path):
+    """Looking takes nothing away from whoever wants the lock."""
+    assert look(tmp_path, "night") is None
+    with hold(tmp_path, "night"):
+        found = look(tmp_path, "night")
+        assert found is not None
+        assert found.alive
+        assert f"process {os.getpid()} on" in found.text
+    assert look(tmp_path, "night") is None
+    (tmp_path / "night.lock").write_text('{"pid": 1, "host": "h", "since": "s", "command": "c"}')
+    found = look(tmp_path, "night")
+    assert found is not None
+    assert not found.alive
+    assert found.text == "process 1 on h since s (c)"

@@ -1,5 +1,6 @@
 """Workers: the same shards by messages, whoever dies on the way."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,10 +11,12 @@ from contextlib import contextmanager
 
 import pytest
 
+from flows.attribute import size_advice
+from flows.broker import Broker
 from flows.engine import run_night
-from flows.errors import BrokerError, ShardError
-from flows.settings import BrokerSettings
-from flows.shards import ShardStore
+from flows.errors import BrokerError, SettingValueError, ShardError
+from flows.settings import FILE_NAME, BrokerSettings
+from flows.shards import ShardStore, open_attributor
 from flows.tasks import app_settings, describe, make_app
 from flows.workspace import Workspace
 from tests.brokers import broker_url
@@ -153,6 +156,44 @@ def test_redis_gives_a_dead_workers_message_back_after_the_visibility_timeout():
     }
     assert settings["task_acks_late"]
     assert settings["worker_prefetch_multiplier"] == 1
+
+
+def test_a_shard_may_not_outlast_the_visibility_of_its_message(tmp_path):
+    """Otherwise Redis would give a shard that is being worked on to a second worker."""
+    file = copy_of(tiny(), tmp_path / "home").home / FILE_NAME
+    text = file.read_text()
+    file.write_text(text.replace("visibility_timeout_s = 3600", "visibility_timeout_s = 1500"))
+    with pytest.raises(SettingValueError, match="must be more than shard_limit_s = 1500"):
+        Workspace.open(file.parent)
+
+
+def test_shards_carry_references_and_the_model_is_loaded_once(tmp_path):
+    """A message is two names; three shards of one process open the index once."""
+    open_attributor.cache_clear()
+    run_night(copy_of(tiny(), tmp_path / "home"), DAY)
+    found = open_attributor.cache_info()
+    assert (found.misses, found.hits) == (1, 2)
+    sent = []
+    broker = Broker(BrokerSettings(url="memory://"))
+    broker._app.send_task = lambda name, args, **_: sent.append((name, args))
+    broker.send(ShardStore(tmp_path), ["ab" * 32])
+    broker.close()
+    assert sent == [("byline.attribute_shard", [str(tmp_path), "ab" * 32, False])]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "advice"),
+    [([100.0, 130.0, 250.0], ""), ([20.0] * 40, "shard_outputs = 48"), ([600.0], "= 2 would")],
+)
+def test_shards_that_are_too_short_or_too_long_come_with_advice(tmp_path, seconds, advice):
+    """One to five minutes are wanted; the size itself is left to a person."""
+    store = ShardStore(tmp_path)
+    names = [str(number) for number in range(len(seconds))]
+    store.claims.mkdir()
+    for name, took in zip(names, seconds, strict=True):
+        (store.claims / f"{name}.took.json").write_text(json.dumps({"seconds": took}))
+    assert advice in size_advice(store, names, 8)
+    assert bool(size_advice(store, names, 8)) == bool(advice)
 
 
 def until(condition, seconds=120):
