@@ -1,10 +1,11 @@
 """How well the index predicts what removing documents does, against retraining, on two set-ups.
 
     gpt2    the retraining benchmark beside the repository (`../shared/bench/lds`, or the
-            folder in BYLINE_BENCH_LDS); the default layers and damping were chosen on it
+            folder in BYLINE_BENCH_LDS); the default layers were chosen on it
     llama   trained by this benchmark from text every machine has (tests.benchmarks.llama_setup);
-            nothing was chosen on it. Its truth takes half an hour of one core, once:
-            `python -m tests.benchmarks.llama_truth`; without it the set-up is skipped
+            the head's damping and the path weights were compared on both. Its truth takes half
+            an hour of one core, once: `python -m tests.benchmarks.llama_truth`; without it the
+            set-up is skipped
 
 Rows: this index at full rank and at 1/4, 1/16 and 1/64 of the float32 bytes, from the end
 point alone, from start and end, and from all checkpoints; other choices of layers; the
@@ -12,10 +13,11 @@ baselines. All figures with 95 % intervals over outputs.
 
 Columns: LDS over random halves of documents and of creators; rank correlation with each
 creator's removal; misallocated money, by summed nats and with each output divided by its own
-positive total, against the removal truth and, where its cross-validated fit is positive, the
-coalition truth (by summed nats); how the totals of the outputs agree with what training
-measurably gained for them (correlation; and the spread of total over gain once all outputs
-together are scaled to 100 %): completeness output by output, which needs no retraining.
+positive total, against the removal truth and, by summed nats, the coalition truth (where it
+has as many retrains as creators and a positive cross-validated fit); how the totals of the
+outputs agree with what training measurably gained for them (correlation; and the spread of
+total over gain once all outputs together are scaled to 100 %): completeness output by output,
+which needs no retraining.
 
 `--quick` scores start and end at 1/16 only; `--cache DIR` keeps score matrices between runs;
 `--only NAME` takes one set-up; `--set-up DIR` any other folder.
@@ -55,13 +57,20 @@ CHOICES = (
 )
 
 
+def coalition_usable(truth: Truth) -> bool:
+    """Whether there are retrains enough for a coalition truth, and its validated fit positive."""
+    retrains = len(truth.losses.get("creator", ()))
+    return retrains >= len(truth.creators) and float(truth.banzhaf.fit.mean()) > 0
+
+
 def print_head(truth: Truth) -> None:
     """Print the table's head."""
-    fit = f"{truth.banzhaf.fit.mean():.2f}" if "creator" in truth.losses else "none"
+    enough = len(truth.losses.get("creator", ())) >= 10
+    fit = f"{truth.banzhaf.fit.mean():.2f}" if enough else "too few retrains"
     print(f"retrains: { {kind: len(rows) for kind, rows in truth.losses.items()} }")
     print(f"cross-validated fit of the coalition truth: {fit}")
     print(
-        f"{'':34s} {'LDS documents':>17s} {'LDS creators':>17s} {'removal':>17s}"
+        f"{'':38s} {'LDS documents':>17s} {'LDS creators':>17s} {'removal':>17s}"
         f" {'misallocated %':>17s} {'normalised %':>17s} {'coalition %':>17s}"
         "  totals: r  p10-p90 %  positive %"
     )
@@ -72,7 +81,7 @@ def print_row(matrices: Matrices, name: str, scores: np.ndarray) -> None:
     said = evaluate(np.asarray(scores, dtype=np.float64), matrices.truth)
     cells = [_cell(c) for c in (said.lds_documents, said.lds_creators, said.removal_rank)]
     for rule in ("linear/removal", "normalised/removal", "linear/coalition"):
-        usable = "coalition" not in rule or (said.coalition_fit or 0) > 0
+        usable = "coalition" not in rule or coalition_usable(matrices.truth)
         cells.append(
             "{:.1f} [{:.1f}, {:.1f}]".format(
                 said.misallocated[rule], *said.misallocated_interval[rule]
@@ -85,7 +94,7 @@ def print_row(matrices: Matrices, name: str, scores: np.ndarray) -> None:
     ratio = totals / matrices.gains * (matrices.gains.sum() / totals.sum())
     low, high = np.quantile(100 * ratio, [0.1, 0.9])
     print(
-        f"{name:34s} " + " ".join(f"{cell:>17s}" for cell in cells) + f"  {agree:9.2f}"
+        f"{name:38s} " + " ".join(f"{cell:>17s}" for cell in cells) + f"  {agree:9.2f}"
         f"  {low:4.0f}-{high:<4.0f}  {100 * float((totals > 0).mean()):9.0f}",
         flush=True,
     )
