@@ -7,16 +7,17 @@ step is the real one, so a year of months takes seconds.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping
 from datetime import date as Date  # noqa: N812
 from pathlib import Path
 
 import polars as pl
 
+from contracts.earnings import Earnings
 from flows.artefacts import write_manifest, write_parquet
+from flows.books import open_books
 from flows.close import CloseResult, close_period
-from flows.estimation import INFLUENCE_FORMAT
+from flows.estimation import ESTIMATES_FORMAT, INFLUENCE_FORMAT
 from flows.ingest_schema import OUTPUTS_FORMAT
 from flows.knowledge import KnowledgeBase
 from flows.night import Night
@@ -25,10 +26,12 @@ from flows.sampling import SAMPLE_FORMAT
 from flows.settle import settle_step
 from flows.setup import make_workspace
 from flows.workspace import Workspace
+from ledger import chart
 from tests.databases import fresh_book
 
 PEOPLE = {"prepared_by": "accountant-1", "approved_by": "controller-1"}
 PPT = 10**12
+COLUMNS = ("outputs", "share_ppt", "stderr_ppt", "low_ppt", "high_ppt", "accrual_units")
 FORMATS = {"outputs": OUTPUTS_FORMAT, "sample": SAMPLE_FORMAT, "influence": INFLUENCE_FORMAT}
 Owners = Mapping[str, Mapping[str, str]]
 
@@ -96,67 +99,76 @@ def settle(
     accrued: Mapping[str, int],
     *,
     unexplained: int = 0,
-    errors: Mapping[str, int] | None = None,
     late: str = "",
     outputs: int = 100,
 ) -> None:
-    """Settle a night whose works accrued what is given, in units; errors by creator, in units."""
+    """Settle a night whose works accrued what is given, in units, without sampling error."""
     date = Date.fromisoformat(day)
     night = Night(workspace, date, (), late, PEOPLE["approved_by"])
     pool = sum(accrued.values()) + unexplained
-    for kind in ("outputs", "sample", "influence"):
-        body: dict[str, object] = {"date": day}
-        files = {}
-        if kind == "outputs":
-            frame = pl.DataFrame(
-                {
-                    "payable": [True] * outputs,
-                    "model_version": ["v1"] * outputs,
-                    "territory": ["SE"] * outputs,
-                    "output_tokens": [10] * outputs,
-                },
-                schema_overrides={"output_tokens": pl.Int64},
-            )
-            files = {night.outputs.name: write_parquet(night.outputs, frame)}
-        body |= {"population": {"outputs": outputs, "value_units": pool or 1}, "sampled": outputs}
-        write_manifest(night.manifest(kind), FORMATS[kind], inputs={}, files=files, body=body)
+    _write_outputs(night, outputs, pool)
     works = [
         (w, 5, units * PPT // pool if pool else 0, 0, 0, 0, units) for w, units in accrued.items()
     ]
-    creators: dict[str, int] = defaultdict(int)
     splits = splits_on(KnowledgeBase(workspace).present.catalogue, date)
-    for work in accrued:
-        for creator, _ in splits.get(work, [("unmatched", 1)]):
-            creators[creator] += 0
-    rows = [
-        (c, 5, 0, (errors or {}).get(c, 0) * PPT // pool if pool else 0, 0, 0, 0)
-        for c in sorted(creators)
-    ]
-    columns = ("outputs", "share_ppt", "stderr_ppt", "low_ppt", "high_ppt", "accrual_units")
+    owners = {name for work in accrued for name, _ in splits.get(work, [("unmatched", 1)])}
+    creators = [(name, 5, 0, 0, 0, 0, 0) for name in sorted(owners)]
     files = {}
     for path, key, table in (
         (night.works, "work_id", sorted(works)),
-        (night.creators, "creator_id", rows),
+        (night.creators, "creator_id", creators),
     ):
-        schema = {key: pl.String, **dict.fromkeys(columns, pl.Int64)}
+        schema = {key: pl.String, **dict.fromkeys(COLUMNS, pl.Int64)}
         files[path.name] = write_parquet(path, pl.DataFrame(table, schema=schema, orient="row"))
-    write_manifest(
-        night.manifest("estimates"),
-        "byline-estimates/1",
-        inputs={},
-        files=files,
-        body={
-            "date": day,
-            "pool_id": "main",
-            "pool_units": pool,
-            "unexplained_units": unexplained,
-            "apportionment": "signed_linear/1",
-            "population": {"outputs": outputs},
-        },
-    )
+    body = {
+        "date": day,
+        "pool_id": "main",
+        "pool_units": pool,
+        "unexplained_units": unexplained,
+        "apportionment": "signed_linear/1",
+        "population": {"outputs": outputs},
+    }
+    manifest = night.manifest("estimates")
+    write_manifest(manifest, ESTIMATES_FORMAT, inputs={}, files=files, body=body)
     settle_step(night, None)
+
+
+def _write_outputs(night: Night, outputs: int, pool: int) -> None:
+    """Write a night's outputs, and manifests of the steps whose files nobody reads here."""
+    frame = pl.DataFrame(
+        {
+            "payable": [True] * outputs,
+            "model_version": ["v1"] * outputs,
+            "territory": ["SE"] * outputs,
+            "output_tokens": [10] * outputs,
+        },
+        schema_overrides={"output_tokens": pl.Int64},
+    )
+    digest = write_parquet(night.outputs, frame)
+    population = {"outputs": outputs, "value_units": pool or 1}
+    body = {"date": night.date.isoformat(), "population": population, "sampled": outputs}
+    for kind, form in FORMATS.items():
+        files = {night.outputs.name: digest} if kind == "outputs" else {}
+        write_manifest(night.manifest(kind), form, inputs={}, files=files, body=body)
 
 
 def close(workspace: Workspace, period: str) -> CloseResult:
     """Close a period."""
     return close_period(workspace, period, **PEOPLE)
+
+
+def owed(workspace: Workspace, party: str, currency: str = "USD/2") -> int:
+    """Return what a payee is owed by the books."""
+    with open_books(workspace) as books:
+        return -books.balance(chart.royalties_payable(party), currency)
+
+
+def standing(workspace: Workspace, account: str, currency: str = "USD/2") -> int:
+    """Return what stands on a liability account by the books."""
+    with open_books(workspace) as books:
+        return -books.balance(account, currency)
+
+
+def by_party(closed: CloseResult) -> dict[str, Earnings]:
+    """Return each licensor's calculation."""
+    return {result.licensor: result for result in closed.plan.earnings}

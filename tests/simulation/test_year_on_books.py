@@ -14,6 +14,7 @@ import pytest
 
 from flows.books import open_books
 from ledger import chart
+from tests.databases import fresh_book
 from tests.simulation.clerk import Clerk
 from tests.simulation.paper import agree, close, paper_workspace, settle
 
@@ -23,9 +24,9 @@ MONTHS = 12
 class Year:
     """One year of deals and events, kept by the flows and by the clerk."""
 
-    def __init__(self, seed, creators, folder):
+    def __init__(self, seed, creators, folder, ledger_url=""):
         self.seed, self.rng = seed, random.Random(seed)
-        self.workspace = paper_workspace(folder)
+        self.workspace = paper_workspace(folder, ledger_url=ledger_url)
         self.clerk = Clerk()
         self.names = [f"c{number:03d}" for number in range(creators)]
         self.plans = [self.plan(name) for name in self.names]
@@ -240,3 +241,11 @@ def test_a_small_year_on_real_books_equals_the_clerks(seed, tmp_path):
 def test_a_year_of_300_creators_on_real_books_equals_the_clerks(seed, tmp_path):
     """The same with 300 creators, every account compared after each close."""
     assert Year(seed, 300, tmp_path / "home").play() == 3
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+def test_a_small_year_on_postgresql_equals_the_clerks(tmp_path):
+    """The same twelve closes with the books on a server."""
+    with fresh_book("postgresql", tmp_path) as url:
+        assert Year(3, 20, tmp_path / "home", ledger_url=url).play() == 3
