@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import polars as pl
@@ -86,6 +87,7 @@ class Gathering:
             for a in plan.accruals.nights
         }
         self.decoys = _decoys(plan)
+        self.pool = pool_of_plan(plan, mine_units=0, rate_ppm=self._rate_ppm())
         self.facts = self._facts(model_versions(plan))
 
     def statements(self, payee_ids: Iterable[str] | None = None) -> Iterator[StatementInputs]:
@@ -111,7 +113,7 @@ class Gathering:
                 *(line for e in earnings for line in adjustments_of(e)),
                 *account.adjustments,
             ),
-            pools=(pool_of_plan(self.plan, mine_units=paid, rate_ppm=self._rate_ppm()),),
+            pools=tuple(self._pools(paid, earnings)),
             excluded=tuple(ExcludedTraffic(*item) for item in self.usage.excluded.items()),
             decoys=DecoyLevel(self.decoys, share.generic_ppt, share.share_ppt - share.generic_ppt),
             changes=changes_since(self._before(), self.facts, payee_id, self.usage),
@@ -187,6 +189,18 @@ class Gathering:
             for claim in claims
             if claim.standing is Standing.LICENSED
         )
+
+    def _pools(self, paid: int, earnings: Sequence[Earnings]) -> Iterator[PoolReconciliation]:
+        """Show the main pool, and every pool that fees paid into and the payee takes part in."""
+        yield replace(self.pool, mine_units=paid)
+        for pool in self.plan.pools[1:]:
+            mine = sum(pool.units_of(e.agreement_id) for e in earnings)
+            if mine:
+                rest = {name: units for name, units in pool.destinations.items() if units}
+                divided = {"paid": pool.pool_units - sum(rest.values()), **rest}
+                yield PoolReconciliation(
+                    pool.pool_id, self.period.text, pool.pool_units, divided, mine, pool.rule
+                )
 
     def _before(self) -> PeriodFacts | None:
         return self.earlier[-1] if self.earlier else None
