@@ -104,7 +104,7 @@ def _measured(run: Unrolling) -> float:
     if smooth < POOR:
         _LOG.warning(
             "metasmoothness %.2f is below %.1f: this run answers to small changes of weights by "
-            "jumping, and unrolled influence says little about leaving documents out; larger "
+            "jumping, and unrolled influence may say little about leaving documents out; larger "
             "batches, a lower learning rate or a larger eps make a run smoother",
             smooth,
             POOR,
