@@ -22,7 +22,12 @@ from ledger.errors import (
 )
 
 _CODE = re.compile(r"byline:(\w+) (.*)")
-_RETRIED = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
+_RETRIED = (
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.DeadlockDetected,
+    # SERIALIZABLE writers together took more predicate locks than the server has room for.
+    psycopg.errors.OutOfMemory,
+)
 _LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)
 _REFUSING = (
     psycopg.IntegrityError,
@@ -78,7 +83,7 @@ def translate(error: BaseException, url: str) -> LedgerError | None:
     if isinstance(cause, _LOCKED) or "is locked" in text:
         return DatabaseBusyError(url, first)
     if heals_by_retry(error):
-        return DatabaseBusyError(url, "another writer always came first: " + first)
+        return DatabaseBusyError(url, "other writers always came first: " + first)
     if isinstance(cause, _REFUSING):
         return DatabaseRefusedError(first)
     damaged = isinstance(cause, sqlite3.DatabaseError) and (

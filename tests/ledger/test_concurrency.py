@@ -4,11 +4,13 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
-from ledger.errors import PeriodError
+from ledger.errors import DatabaseBusyError, PeriodError
 from ledger.store import LedgerStore, check
+from ledger.store_post import post_prepared
 from tests.books import PERIOD, USD, accrual
 
 HOT = ("anna", "ben")
@@ -131,3 +133,23 @@ def test_a_late_line_is_refused_at_every_pairing_of_isolations(postgresql_url):
                         ),
                         {"s": place},
                     )
+
+
+@pytest.mark.postgres
+def test_a_server_without_room_for_locks_is_asked_again(postgresql_url, monkeypatch):
+    """Too many predicate locks abort a SERIALIZABLE writer whole; it is run again, not lost."""
+    refusals = [psycopg.errors.OutOfMemory("out of shared memory")] * 3
+
+    def refused_at_first(connection, prepared):
+        if refusals:
+            raise refusals.pop()
+        return post_prepared(connection, prepared)
+
+    monkeypatch.setattr("ledger.store.post_prepared", refused_at_first)
+    with LedgerStore.open(postgresql_url, isolation="SERIALIZABLE") as book:
+        book.open_period(PERIOD)
+        assert not book.post(accrual("a")).replayed
+        assert book.retries == 3
+        refusals += [psycopg.errors.OutOfMemory("out of shared memory")] * 100
+        with pytest.raises(DatabaseBusyError, match="out of shared memory"):
+            book.post(accrual("b"))
