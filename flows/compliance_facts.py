@@ -309,9 +309,11 @@ def _controls(closed: ClosedPeriod) -> Iterator[ControlFact]:
 
 
 def _annexes(closed: ClosedPeriod) -> Iterator[Figure]:
-    folder = closed.workspace.reports(closed.period)
-    for path in sorted(folder.glob("disclosure-*.json")):
-        yield Figure("Draft", path.name, f"sha256 {sha256_file(path)[:16]}, {path.name}")
+    period, every = closed.workspace.reports(closed.period), closed.workspace.root / "reports"
+    for path in (*sorted(every.glob("*-*.json")), *sorted(period.glob("disclosure-*.json"))):
+        kind = "Draft" if path.name.startswith("disclosure-") else "Lookup answered"
+        name = closed.workspace.relative(path)
+        yield Figure(kind, f"sha256 {sha256_file(path)[:16]}", name)
 
 
 def _reperformance(closed: ClosedPeriod) -> Iterator[Figure]:
