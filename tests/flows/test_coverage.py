@@ -1,10 +1,10 @@
 """The 95 % interval contains the census value as often as it says, for creators seen often enough.
 
-Measured on a real corpus with 500 draws of 200 of 1,126 outputs over 164 creators, influence by rare
-words (`tests/benchmarks/bench_coverage.py`): 93.8 % for creators whose share rests on 80 sampled
-outputs and more, 92.4 % for 65 to 80, 91.3 % for 50 to 65, 90.3 % for 30 to 50, 87.5 % for 20 to 30,
-78-84 % below 20. Below 80 the interval is too narrow there, and the README says so. The synthetic
-nights here are less skewed and hold from 50 on.
+Measured on a real corpus with 500 draws of 200 of 1,126 outputs over 164 creators, influence by
+rare words (`tests/benchmarks/bench_coverage.py`): 93.8 % for creators whose share rests on 80
+sampled outputs and more, 92.4 % for 65 to 80, 91.3 % for 50 to 65, 90.3 % for 30 to 50, 87.5 % for
+20 to 30, 78-84 % below 20. Below 80 the interval is too narrow there, and the README says so. The
+synthetic nights here are less skewed and hold from 50 on.
 """
 
 import polars as pl
