@@ -57,5 +57,5 @@ def _forget_dead(workers: Path, name: str, host: str) -> None:
     """Remove the marks of dead workers of this name and machine: the new one replaces them."""
     for path in workers.glob(f"{name}-*@{host}.lock"):
         found = look(workers, path.name.removesuffix(".lock"))
-        if found is None or not found.alive:
+        if found is not None and not found.alive:
             path.unlink(missing_ok=True)
