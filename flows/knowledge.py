@@ -122,9 +122,7 @@ class KnowledgeBase:
 def keep_catalogue(workspace: Workspace) -> str:
     """Keep the catalogue as it is now under its digest, and give the digest."""
     digest = sha256_file(workspace.catalogue)
-    path = catalogue_copy(workspace, digest)
-    if not path.exists():
-        write_bytes(path, workspace.catalogue.read_bytes())
+    _keep(catalogue_copy(workspace, digest), workspace.catalogue.read_bytes(), digest)
     return digest
 
 
@@ -149,9 +147,7 @@ def agreements_digest(workspace: Workspace, book: AgreementBook) -> str:
     ]
     data = canonical_json({"format": AGREEMENTS_FORMAT, "agreements": texts})
     digest = sha256_bytes(data)
-    path = agreements_list(workspace, digest)
-    if not path.exists():
-        write_bytes(path, data)
+    _keep(agreements_list(workspace, digest), data, digest)
     return digest
 
 
@@ -162,8 +158,16 @@ def agreements_list(workspace: Workspace, digest: str) -> Path:
 
 def listed_texts(workspace: Workspace, digest: str) -> frozenset[str]:
     """Give the digests of the agreement texts in a kept list."""
-    listed = read_manifest(agreements_list(workspace, digest), AGREEMENTS_FORMAT)["agreements"]
+    path = agreements_list(workspace, digest)
+    _check_kept(path, digest)
+    listed = read_manifest(path, AGREEMENTS_FORMAT)["agreements"]
     return frozenset(str(row["sha256"]) for row in listed)
+
+
+def _keep(path: Path, data: bytes, digest: str) -> None:
+    """Write evidence under its digest; a file that is not what its name says is put right."""
+    if not path.exists() or sha256_file(path) != digest:
+        write_bytes(path, data)
 
 
 def _check_kept(path: Path, digest: str) -> None:

@@ -134,6 +134,17 @@ class DatabaseUnreachableError(DatabaseError):
         )
 
 
+class DatabaseFullError(DatabaseError):
+    """The disk under the database takes no more."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        super().__init__(
+            f"ledger database {url} cannot write to its disk: {reason}; nothing was posted and "
+            f"what was posted before is whole. Make room, or look at the disk, then run again"
+        )
+
+
 class DatabaseBusyError(DatabaseError):
     """Another writer holds the database longer than the wait that was allowed."""
 

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ledger.errors import (
     DatabaseBusyError,
+    DatabaseFullError,
     DatabaseRefusedError,
     DatabaseUnreachableError,
     LedgerError,
@@ -29,6 +30,9 @@ _RETRIED = (
     psycopg.errors.OutOfMemory,
 )
 _LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)
+# What SQLite says when a write did not reach the disk.
+_FULL = (psycopg.errors.DiskFull, psycopg.errors.IoError)
+_NO_ROOM = ("database or disk is full", "disk I/O error")
 _REFUSING = (
     psycopg.IntegrityError,
     psycopg.errors.RaiseException,
@@ -80,12 +84,19 @@ def translate(error: BaseException, url: str) -> LedgerError | None:
     first = text.partition("\n")[0]
     if match:
         return RefusedByRuleError(match[1], match[2])
-    if isinstance(cause, _LOCKED) or "is locked" in text:
-        return DatabaseBusyError(url, first)
-    if heals_by_retry(error):
-        return DatabaseBusyError(url, "other writers always came first: " + first)
     if isinstance(cause, _REFUSING):
         return DatabaseRefusedError(first)
+    return _unavailable(cause, text, first, url)
+
+
+def _unavailable(cause: BaseException, text: str, first: str, url: str) -> LedgerError | None:
+    """Say why the database could not do what it does not refuse: busy, full, gone."""
+    if isinstance(cause, _LOCKED) or "is locked" in text:
+        return DatabaseBusyError(url, first)
+    if isinstance(cause, _RETRIED):
+        return DatabaseBusyError(url, "other writers always came first: " + first)
+    if isinstance(cause, _FULL) or any(word in text for word in _NO_ROOM):
+        return DatabaseFullError(url, first)
     damaged = isinstance(cause, sqlite3.DatabaseError) and (
         "malformed" in text or "not a database" in text
     )

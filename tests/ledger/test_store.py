@@ -1,7 +1,9 @@
 """What the book promises to those who post to it and read from it, on both databases."""
 
+import sqlite3
 from datetime import UTC, datetime
 
+import psycopg
 import pytest
 
 from ledger.balance import trial_balance_of
@@ -9,6 +11,7 @@ from ledger.canonical import canonical_entry
 from ledger.errors import (
     AlreadyReversedError,
     CheckpointError,
+    DatabaseFullError,
     DatabaseUnreachableError,
     IdempotencyConflictError,
     PeriodError,
@@ -18,6 +21,7 @@ from ledger.errors import (
 from ledger.merkle import leaf_hash, root_of
 from ledger.period_close import PeriodStatus
 from ledger.store import LedgerStore, check
+from ledger.store_errors import translate
 from tests.books import PERIOD, USD, accrual, posting
 
 APPROVED = {"prepared_by": "ben", "approved_by": "carla"}
@@ -322,3 +326,19 @@ def test_a_fresh_book_passes_the_check(book_url):
         book.open_period(PERIOD)
         book.post_many([accrual(f"k{n}") for n in range(100)])
     check(book_url)
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        sqlite3.OperationalError("database or disk is full"),
+        sqlite3.OperationalError("disk I/O error"),
+        psycopg.errors.DiskFull("could not extend file"),
+    ],
+)
+def test_a_full_disk_is_not_called_unreachable(cause):
+    """The operator is told to make room, not to look for the server."""
+    said = translate(cause, "sqlite:///book.db")
+    assert isinstance(said, DatabaseFullError)
+    assert "Make room" in str(said)
+    assert str(cause) in str(said)
