@@ -22,6 +22,8 @@ NO_ACCESS = {
     ("db", "roles"): "changes permissions; shows nothing that is booked",
     ("db", "upgrade"): "changes the schema; shows nothing that is booked",
     ("demo",): "its own books, made from public documentation",
+    ("evaluate", "build"): "retrains a model; shows losses of no one's outputs in the books",
+    ("evaluate", "run"): "research: a table over files that the caller names",
     ("index", "append"): "changes the index; shows nothing of a text",
     ("index", "build"): "makes the index; shows nothing of a text",
     ("index", "compact"): "changes the index; shows nothing of a text",
