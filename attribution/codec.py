@@ -5,19 +5,26 @@
    divided by `steps[j]`, the root of its damped eigenvalue. After that all
    coordinates matter about equally to a score, so one number of bits for all of
    them wastes none, and their rounding errors average out over thousands of them.
-3. Each layer of a row has one scale, chosen so that the error is orthogonal to the
-   layer: the length of a row along its own gradient is kept exactly.
+3. Each part of a row has one scale, chosen so that the error is orthogonal to the
+   part: the length of a row along its own gradient is kept exactly. A part is a layer;
+   at four bits at most `_PART[4]` numbers of one, because the few large numbers of a
+   layer carry most of its influence, and are cut off where one scale serves all.
 4. A zero row stores as zeros and scores zero. A stored row never holds NaN.
 5. Steps are folded into the query, so scoring multiplies plain codes.
 
-A code c of b bits stands for the level c - (2^b - 1) / 2: half-integers around zero.
+A code c of b bits stands for the level c - (2^b - 1) / 2: half-integers around zero. At
+four bits it is c - 7, with a zero: numbers near it would else all be pushed away from it,
+and do not cancel in the sum of a catalogue.
 
-Axes: N rows, D numbers of a row, L layers, B bytes of a stored row.
+Axes: N rows, D numbers of a row, P parts, B bytes of a stored row.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -31,8 +38,11 @@ _SCALE_BYTES = 4
 _FLOAT16_MAX = 65504.0
 _COLUMNS = 4096
 # Width of a level in units of the root mean square: the step that loses least of a
-# normal variable for 1, 2 and 4 bits (Max 1960); 8 bits cover the largest number instead.
-_LEVEL = {1: 1.596, 2: 0.996, 4: 0.335}
+# normal variable for 1 and 2 bits (Max 1960); 4 and 8 bits cover the largest number instead.
+_LEVEL = {1: 1.596, 2: 0.996}
+# Numbers that share a scale at most, and what is taken off a code to get its level.
+_PART = {4: 128}
+_ZERO = {1: 0.5, 2: 1.5, 4: 7.0, 8: 127.5}
 
 
 @dataclass(frozen=True)
@@ -54,10 +64,20 @@ class Codec:
         """Bits of one number."""
         return BITS[self.dtype]
 
+    @cached_property
+    def parts(self) -> tuple[int, ...]:
+        """Numbers that share a scale, in row order (rule 3)."""
+        most = _PART.get(self.bits)
+        if most is None:
+            return self.widths
+        return tuple(
+            min(most, width - begin) for width in self.widths for begin in range(0, width, most)
+        )
+
     @property
     def row_bytes(self) -> int:
         """Bytes of one stored row (B)."""
-        return row_bytes(self.dtype, len(self.steps), len(self.widths))
+        return row_bytes(self.dtype, len(self.steps), len(self.parts))
 
     def encode(self, rows: Tensor) -> np.ndarray:
         """Store rows.
@@ -83,15 +103,16 @@ class Codec:
                 )
             return rows.contiguous().half().numpy().astype("<f2", copy=False).view(np.uint8)
         out = np.empty((len(rows), self.row_bytes), dtype=np.uint8)
-        scales = np.empty((len(rows), len(self.widths)), dtype="<f4")
+        scales = np.empty((len(rows), len(self.parts)), dtype="<f4")
         codes = np.empty((len(rows), len(self.steps)), dtype=np.uint8)
-        first = 0
-        for layer, width in enumerate(self.widths):
-            part = slice(first, first + width)
-            found, scale = _quantise(rows[:, part] / self.steps[part], self.bits)
-            codes[:, part], scales[:, layer] = found.numpy(), scale.numpy()
-            first += width
-        head = _SCALE_BYTES * len(self.widths)
+        for span, parts in self._runs():
+            count = parts.stop - parts.start
+            shape = (len(rows) * count, (span.stop - span.start) // count)
+            units = (rows[:, span] / self.steps[span]).reshape(shape)
+            found, scale = _quantise(units, self.bits)
+            codes[:, span] = found.view(len(rows), shape[1] * count).numpy()
+            scales[:, parts] = scale.view(len(rows), count).numpy()
+        head = _SCALE_BYTES * len(self.parts)
         out[:, :head] = scales.view(np.uint8)
         out[:, head:] = _pack(codes, self.bits)
         return out
@@ -114,6 +135,13 @@ class Codec:
             return self.decode(stored) @ folded.T
         scales, codes = self._read(stored)
         out = torch.zeros(len(stored), len(folded))
+        if self.bits in _PART:
+            # A product for each small part would cost more than scaling the levels.
+            spread = self._spread(scales)
+            for begin in range(0, len(self.steps), _COLUMNS):
+                block = slice(begin, begin + _COLUMNS)
+                out.addmm_(self._levels(codes[:, block]).mul_(spread[:, block]), folded[:, block].T)
+            return out
         first = 0
         for layer, width in enumerate(self.widths):
             part = torch.zeros_like(out)
@@ -132,30 +160,41 @@ class Codec:
         if self.dtype == "float16":
             return torch.from_numpy(stored.view("<f2")).float()
         scales, codes = self._read(stored)
-        spread = torch.repeat_interleave(scales, torch.tensor(self.widths), dim=1)
-        return self._levels(codes).mul_(spread).mul_(self.steps)
+        return self._levels(codes).mul_(self._spread(scales)).mul_(self.steps)
+
+    def _runs(self) -> Iterator[tuple[slice, slice]]:
+        """Yield (numbers, parts) of neighbouring parts of one width."""
+        first = begin = 0
+        for width, same in itertools.groupby(self.parts):
+            count = len(list(same))
+            yield slice(first, first + width * count), slice(begin, begin + count)
+            first, begin = first + width * count, begin + count
+
+    def _spread(self, scales: Tensor) -> Tensor:
+        """Return the scale of every number, [N, D]."""
+        return torch.repeat_interleave(scales, torch.tensor(self.parts), dim=1)
 
     def _levels(self, codes: Tensor) -> Tensor:
         """Return the levels that codes stand for, float32."""
-        return codes.float().sub_(((1 << self.bits) - 1) / 2)
+        return codes.float().sub_(_ZERO[self.bits])
 
     def _read(self, stored: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return scales [N, L], float32, and codes [N, D], uint8."""
-        head = _SCALE_BYTES * len(self.widths)
+        """Return scales [N, P], float32, and codes [N, D], uint8."""
+        head = _SCALE_BYTES * len(self.parts)
         scales = torch.from_numpy(np.ascontiguousarray(stored[:, :head]).view("<f4").copy())
         return scales, torch.from_numpy(_unpack(stored[:, head:], self.bits, len(self.steps)))
 
 
 def _quantise(units: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """Return codes [N, W], uint8, and scales [N], float32, of one layer's numbers."""
-    if bits == 8:
-        width = units.abs().amax(1) / 127.5
-    else:
+    """Return codes [N, W], uint8, and scales [N], float32, of one part's numbers."""
+    zero = _ZERO[bits]
+    if bits in _LEVEL:
         width = units.square().mean(1).sqrt() * _LEVEL[bits]
-    half = (1 << bits) / 2 - 0.5
-    codes = (units / width.clamp(min=1e-38)[:, None] + half).round_().clamp_(0, 2 * half)
-    levels = codes - half
-    # Rule 3: scale * levels has the same product with the layer as the layer with itself.
+    else:
+        width = units.abs().amax(1) / zero
+    codes = (units / width.clamp(min=1e-38)[:, None] + zero).round_().clamp_(0, 2 * zero)
+    levels = codes - zero
+    # Rule 3: scale * levels has the same product with the part as the part with itself.
     length = units.double().square().sum(1)
     along = (units.double() * levels).sum(1)
     scale = torch.where(along > 0, length / along.clamp(min=1e-300), 0.0)
@@ -190,22 +229,24 @@ def _unpack(packed: np.ndarray, bits: int, numbers: int) -> np.ndarray:
     return codes[:, :numbers]
 
 
-def row_bytes(dtype: str, numbers: int, layers: int) -> int:
-    """Bytes of one stored row of so many numbers over so many layers."""
+def row_bytes(dtype: str, numbers: int, parts: int) -> int:
+    """Bytes of one stored row of so many numbers in so many parts (rule 3)."""
     if dtype not in BITS:
         raise GradientIndexError(f"rows cannot be stored as {dtype!r}; choose one of {DTYPES}")
-    head = _SCALE_BYTES * layers if BITS[dtype] < 16 else 0
+    head = _SCALE_BYTES * parts if BITS[dtype] < 16 else 0
     return head + -(-numbers * BITS[dtype] // 8)
 
 
 def numbers_for(dtype: str, budget_bytes: int, layers: int) -> int:
-    """The most numbers a row of at most so many bytes holds.
+    """The most numbers a row of at most so many bytes holds, however the layers share them.
 
     Raises:
         GradientIndexError: not even one number a layer fits.
     """
     head = row_bytes(dtype, 0, layers)
-    numbers = (budget_bytes - head) * 8 // BITS[dtype]
+    most = _PART.get(BITS[dtype], 0)
+    scale = 8 * _SCALE_BYTES if most else 0
+    numbers = (budget_bytes - head) * 8 * max(most, 1) // (BITS[dtype] * max(most, 1) + scale)
     if numbers < layers:
         raise GradientIndexError(
             f"{budget_bytes} bytes a document and checkpoint are too few for {layers} layers as "

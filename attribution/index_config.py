@@ -50,8 +50,9 @@ class IndexConfig:
         dtype: how document rows are stored: "float32", "float16", "int8", "int4",
             "int2" or "int1". At a given size eight or four bits of fewer numbers
             keep the scores; two and one bit of more numbers lose a fifth of the LDS.
-            Four bits and fewer push the head's many small numbers all one way: they
-            do not cancel in a catalogue's sum, and totals drift (completeness).
+            On a Llama-class model of 172,032 tracked numbers, a quarter kept, eight bits
+            move 0.1 % of the money from where floats put it, four bits 1 %, two bits 30 %:
+            numbers near zero are pushed one way and do not cancel in a catalogue's sum.
             "lowrank1", "lowrank2", "lowrank4", "lowrank8" store low-rank factors.
         compute: "float32", or "bfloat16" for the rows of documents (see `half`).
         projection: "eigen" or "random".

@@ -7,7 +7,7 @@
    that one; the mean of those judgements is what is reported, so that the choice itself
    is not rewarded for luck. What is put into use is the choice on all of them.
 4. Without a truth the rule stays: a hundredth of a layer's mean eigenvalue, the output
-   head a hundred times as much.
+   head a thousand times as much.
 
 Axes: Q outputs, N documents, R retrains, C candidates.
 """
