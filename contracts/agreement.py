@@ -144,14 +144,17 @@ class Agreement:
         if not self.terms:
             raise AgreementError(f"{self.name} has no term, so nothing says what a use is worth")
         ids = [term.term_id for term in self.terms]
-        pools = [(term.pool_id, term.condition.works) for term in self.terms if term.pool_id]
+        pools = [
+            (term.pool_id, c.works, c.territories, c.model_versions)
+            for term in self.terms
+            if term.pool_id and (c := term.condition)
+        ]
         if len(set(ids)) < len(ids):
             raise AgreementError(f"{self.name} uses a term_id twice: {', '.join(ids)}")
         if len(set(pools)) < len(pools):
             raise AgreementError(
-                f"{self.name} has two terms on the same pool for the same works; its share of "
-                f"that pool would be paid twice. A pool is not divided by territory or model: "
-                f"give each a pool of its own"
+                f"{self.name} has two terms on the same pool for the same works, territories and "
+                f"model versions; its share of that pool would be paid twice. Keep one of them"
             )
         for term in self.terms:
             if term.basis is Basis.POOL_SHARE and term.method not in RULES:
@@ -207,17 +210,27 @@ class Agreement:
         """Return the terms that take part in a pool."""
         return tuple(t for t in self.terms if t.basis in POOL_BASES and t.pool_id == pool_id)
 
-    def pool_term_for(self, pool_id: str, work_id: str) -> Term | None:
-        """Return the term under which a work takes part in a pool, or None.
+    def pool_term_for(
+        self, pool_id: str, work_id: str, model_version: str = "*", territory: str = "*"
+    ) -> Term | None:
+        """Return the term under which a use of a work takes part in a pool, or None.
 
-        Of the terms on the pool whose work group holds the work, the most specific one.
+        Of the terms on the pool that cover work, model version and territory, the most specific
+        one; a fact not known (*) meets no narrower term.
         """
         terms = [
             term
             for term in self.terms_on_pool(pool_id)
-            if not term.condition.works or work_id in term.condition.works
+            if term.condition.covers_cell(work_id, model_version, territory)
         ]
         return max(terms, key=lambda term: term.condition.specificity, default=None)
+
+    def cuts_pool(self, pool_id: str) -> bool:
+        """Say whether a term on a pool holds for some territories or model versions only."""
+        return any(
+            term.condition.territories or term.condition.model_versions
+            for term in self.terms_on_pool(pool_id)
+        )
 
     def advances_paid_in(self, period: Period) -> tuple[Advance, ...]:
         """Return the advances that were paid in a period."""
@@ -348,8 +361,30 @@ class AgreementBook:
         Returns:
             The version in force, or None: the share is unlicensed.
         """
+        return next(iter(self.covering_all(party_id, work_id, day)), None)
+
+    def covering_all(self, party_id: str, work_id: str, day: date) -> tuple[Agreement, ...]:
+        """Return the agreements that may license a party's share of a work on a day, by id.
+
+        Where one lists the work, those for all works of the licensor do not.
+        """
         found = [a for a in self.for_party(party_id, day) if a.covers_work(work_id)]
-        return min(found, key=lambda a: a.works == (ALL_WORKS,), default=None)
+        listing = tuple(a for a in found if a.works != (ALL_WORKS,))
+        return listing or tuple(found)
+
+    def cuts_pool(self, pool_id: str) -> bool:
+        """Say whether any term on a pool holds for some territories or model versions only."""
+        return pool_id in self._cut_pools
+
+    @cached_property
+    def _cut_pools(self) -> frozenset[str]:
+        """The pools with a term for some territories or model versions only."""
+        return frozenset(
+            term.pool_id
+            for agreement in self.agreements
+            for term in agreement.terms
+            if term.pool_id and (term.condition.territories or term.condition.model_versions)
+        )
 
     def is_licensed(self, party_id: str, day: date) -> bool:
         """Say whether any agreement with a party is in force on a day."""

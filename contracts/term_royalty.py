@@ -39,6 +39,8 @@ class PoolAmount:
         amount_units: the party's part.
         working: how the part came about, in one line for the statement.
         works: the party's part by work, adding up to the amount; empty if not known.
+        by_term: the same by term id and work, where terms hold for some territories or model
+            versions only; empty where works alone say which term pays.
     """
 
     pool_id: str
@@ -46,6 +48,7 @@ class PoolAmount:
     amount_units: int
     working: str = ""
     works: Mapping[str, int] = field(default_factory=dict)
+    by_term: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that the works add up.
@@ -59,11 +62,13 @@ class PoolAmount:
                 f"units; a correction is an adjustment"
             )
         total_units = sum(self.works.values())
-        if self.works and total_units != self.amount_units:
-            raise AgreementError(
-                f"works of pool {self.pool_id} add up to {total_units} units, the amount is "
-                f"{self.amount_units}; apportion the pool again"
-            )
+        by_term_units = sum(sum(works.values()) for works in self.by_term.values())
+        for units, known in ((total_units, self.works), (by_term_units, self.by_term)):
+            if known and units != self.amount_units:
+                raise AgreementError(
+                    f"works of pool {self.pool_id} add up to {units} units, the amount is "
+                    f"{self.amount_units}; apportion the pool again"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,17 +241,21 @@ def _of_term(term: Term, agreement: Agreement, pool: PoolAmount) -> PoolAmount:
     whose works are not known is paid by the first term for all works.
     """
     terms = agreement.terms_on_pool(term.pool_id)
-    if len(terms) == 1 and not term.condition.works:
-        return pool
-    if not pool.works:
-        general = next((other for other in terms if not other.condition.works), terms[0])
+    if len(terms) == 1:
+        return replace(pool, by_term={})
+    general = agreement.pool_term_for(term.pool_id, "*") or terms[0]
+    if pool.by_term:
+        works = dict(pool.by_term.get(term.term_id, {}))
+    elif not pool.works:
         return pool if general is term else replace(pool, amount_units=0)
-    works = {
-        work: units
-        for work, units in pool.works.items()
-        if agreement.pool_term_for(term.pool_id, work) is term
-    }
-    return replace(pool, amount_units=sum(works.values()), works=works)
+    else:
+        # What accrued under an earlier version for works that no term names now is still owed.
+        works = {
+            work: units
+            for work, units in pool.works.items()
+            if (agreement.pool_term_for(term.pool_id, work) or general) is term
+        }
+    return replace(pool, amount_units=sum(works.values()), works=works, by_term={})
 
 
 def _rated(

@@ -91,6 +91,14 @@ class Condition:
             and (not self.works or usage.work_id in self.works)
         )
 
+    def covers_cell(self, work_id: str, model_version: str, territory: str) -> bool:
+        """Say whether the term covers a work's part of a pool, by where and by which model."""
+        return (
+            (not self.works or work_id in self.works)
+            and (not self.model_versions or model_version in self.model_versions)
+            and (not self.territories or territory in self.territories)
+        )
+
     @property
     def specificity(self) -> int:
         """How many fields narrow the condition; of two terms that cover a use, more wins."""

@@ -23,6 +23,7 @@ import polars as pl
 
 from contracts.accrual import Standing
 from flows.artefacts import read_manifest, sha256_file
+from flows.cells import Cell
 from flows.errors import CloseError
 from flows.estimation import ESTIMATES_FORMAT
 from flows.knowledge import Knowledge, KnowledgeBase
@@ -84,6 +85,8 @@ class Claim:
         by_agreement: the accrual by agreement id; empty when not licensed.
         by_work: the accrual by work id.
         by_part: the accrual by agreement id (empty when not licensed) and work id.
+        by_cell: the accrual by model version and territory, by agreement id and work id, where
+            terms look at them.
     """
 
     creator_id: str
@@ -93,6 +96,9 @@ class Claim:
     by_agreement: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     by_work: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     by_part: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    by_cell: dict[tuple[str, str], Counter[Cell]] = field(
+        default_factory=lambda: defaultdict(Counter)
+    )
 
     def add(self, part: Part, sign: int) -> None:
         """Add one owner's part of one work, or take it out again."""
@@ -103,6 +109,8 @@ class Claim:
         self.by_part[name, part.work_id] += units
         if name:
             self.by_agreement[name] += units
+            for cell, in_cell in part.cells.items():
+                self.by_cell[name, part.work_id][cell] += sign * in_cell
 
     @property
     def stderr_units(self) -> int:
@@ -303,17 +311,21 @@ def _claims(nights: Iterable[tuple[int, NightAccrual]]) -> dict[tuple[str, str],
     for sign, accrual in nights:
         errors = dict(accrual.creators.select("creator_id", "stderr_ppt").iter_rows())
         work_errors = dict(accrual.works.select("work_id", "stderr_ppt").iter_rows())
-        works: dict[tuple[str, str], set[str]] = defaultdict(set)
+        works: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+        is_cut: set[tuple[str, str]] = set()
         for part in accrual.parts:
             key = (part.creator_id, part.standing.value)
             claims.setdefault(key, Claim(part.creator_id, part.standing)).add(part, sign)
-            works[key].add(part.work_id)
+            whole = part.stderr_ppt is None
+            own = int(work_errors[part.work_id]) if part.stderr_ppt is None else part.stderr_ppt
+            works[key][part.work_id] = works[key].get(part.work_id, 0) + own
+            is_cut |= set() if whole else {key}
         for key, mine in works.items():
             # An owner found since the night has no interval of his own: the errors of his works
-            # add up to no less than it.
-            error = errors.get(key[0])
-            if error is None:
-                error = sum(int(work_errors[work]) for work in mine)
+            # add up to no less than it. Of a part of his territories the smaller of both holds.
+            error, summed = errors.get(key[0]), sum(mine.values())
+            if error is None or (key in is_cut and summed < error):
+                error = summed
             stderr_units = -(-int(error) * accrual.pool_units // PPT)
             claims[key].variance += stderr_units**2
     return claims

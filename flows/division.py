@@ -32,6 +32,7 @@ from contracts.period import Period
 from contracts.split import split, split_by_weights
 from contracts.term_royalty import PoolAmount
 from flows.accruals import Claim, PeriodAccruals, claims_on
+from flows.cells import Cell
 from flows.errors import CloseError
 from flows.knowledge import Knowledge
 from flows.ownership import covering_pool
@@ -42,6 +43,7 @@ SUSPENDED = (UNLICENSED, UNMATCHED, DISPUTED)
 NOBODYS = {UNMATCHED_OWNER: UNMATCHED, DISPUTED_OWNER: DISPUTED}
 
 ByWork = Mapping[str, int]
+ByCell = Mapping[tuple[str, str], Mapping[Cell, int]]
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class PoolDivision:
         suspended: units by destination (unlicensed, unmatched, disputed) and work id.
         destinations: units by named destination, those of `suspended` included.
         working: how an agreement's part came about, for its statement.
+        cells: what accrued by model version and territory, by agreement id and work id, where
+            terms look at them; says which of an agreement's terms pays.
     """
 
     pool_id: str
@@ -65,6 +69,7 @@ class PoolDivision:
     suspended: Mapping[str, ByWork]
     destinations: Mapping[str, int]
     working: str
+    cells: ByCell = field(default_factory=dict)
 
     def units_of(self, agreement_id: str) -> int:
         """Give what an agreement was apportioned."""
@@ -182,13 +187,15 @@ def _by_influence(
             units_by_work = _among(portion.attribution_units, claim.by_work)
             suspended[claim.standing.value].update(units_by_work)
     working = f"part of pool {pool_id} of {pool_units} units"
+    cells = {key: by_cell for claim in claims for key, by_cell in claim.by_cell.items()}
     return divided, PoolDivision(
-        pool_id, pool_units, divided.rule, amounts, suspended, divided.destinations, working
+        pool_id, pool_units, divided.rule, amounts, suspended, divided.destinations, working, cells
     )
 
 
 def _equally(pool_id: str, pool_units: int, period: Period, known: Knowledge) -> PoolDivision:
     """Divide a pool equally among the works that take part in it."""
+    _check_uncut(pool_id, known, period)
     owners = {
         work_id: equal_owners(known, pool_id, work_id, period)
         for work_id in sorted(known.catalogue.works)
@@ -214,6 +221,17 @@ def _equally(pool_id: str, pool_units: int, period: Period, known: Knowledge) ->
     )
 
 
+def _check_uncut(pool_id: str, known: Knowledge, period: Period) -> None:
+    """Refuse to divide equally what a term takes part in for some territories or models only."""
+    for agreement in known.book.to_settle(period):
+        if agreement.in_force_in(period) and agreement.cuts_pool(pool_id):
+            raise CloseError(
+                f"{agreement.name} takes part in pool {pool_id} for some territories or model "
+                f"versions only, but the pool is divided equally per work, wherever it was used; "
+                f"nothing was closed. Give each territory or model version a pool of its own"
+            )
+
+
 def pool_amounts(agreement: Agreement, pools: Sequence[PoolDivision]) -> tuple[PoolAmount, ...]:
     """Give what an agreement was apportioned from each pool that it has a term on."""
     amounts = []
@@ -221,9 +239,33 @@ def pool_amounts(agreement: Agreement, pools: Sequence[PoolDivision]) -> tuple[P
         if agreement.terms_on_pool(pool.pool_id):
             works = pool.amounts.get(agreement.agreement_id, {})
             mine = {work: units for work, units in works.items() if units}
-            total = sum(mine.values())
-            amounts.append(PoolAmount(pool.pool_id, pool.pool_units, total, pool.working, mine))
+            by_term = _by_term(agreement, pool, mine)
+            amounts.append(
+                PoolAmount(
+                    pool.pool_id, pool.pool_units, sum(mine.values()), pool.working, mine, by_term
+                )
+            )
     return tuple(amounts)
+
+
+def _by_term(agreement: Agreement, pool: PoolDivision, works: ByWork) -> dict[str, dict[str, int]]:
+    """Say which term pays which part of each work, where terms hold for some cells only.
+
+    A work's units are divided among the terms by what accrued in the cells of each. A cell that
+    no term covers any more, an earlier version having covered it, is with the first term.
+    """
+    if not agreement.cuts_pool(pool.pool_id):
+        return {}
+    first = agreement.terms_on_pool(pool.pool_id)[0]
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    for work, units in works.items():
+        weights: Counter[str] = Counter()
+        for cell, accrued in pool.cells.get((agreement.agreement_id, work), {}).items():
+            term = agreement.pool_term_for(pool.pool_id, work, *cell) or first
+            weights[term.term_id] += accrued
+        for term_id, part in _among(units, weights or {first.term_id: 1}).items():
+            found[term_id][work] = part
+    return dict(found)
 
 
 def equal_owners(

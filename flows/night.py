@@ -84,6 +84,11 @@ class Night:
         return self._file("estimates", ".creators.parquet")
 
     @property
+    def cells(self) -> Path:
+        """What every work earned by model version and territory, where a term asks for it."""
+        return self._file("cells", ".parquet")
+
+    @property
     def seed_file(self) -> Path:
         """The checkpoint the night's seed was made from, fixed before anything is scored."""
         return self._file("nights", ".seed.json")

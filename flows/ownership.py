@@ -1,13 +1,16 @@
 """Who owns which part of what a work accrued, and whether an agreement covers that part.
 
 The division is the one of `flows.estimation` (same owners in the same order, same split), so
-the parts of a creator add up to his line of the estimates to the unit.
+the parts of a creator add up to his line of the estimates to the unit. Where terms hold for some
+territories or model versions only, an owner's part is cut into what each agreement covers and what
+none does, which is unlicensed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date as Date  # noqa: N812 - `date` is the argument's name everywhere
 from fractions import Fraction
 
@@ -16,6 +19,7 @@ from contracts.agreement import Agreement, AgreementBook
 from contracts.catalogue import Catalogue
 from contracts.dispute import DISPUTED_OWNER, UNMATCHED_OWNER, holdings
 from contracts.split import split_signed
+from flows.cells import UNKNOWN, Cell, NightCells
 
 NOBODY = {UNMATCHED_OWNER: Standing.UNMATCHED, DISPUTED_OWNER: Standing.DISPUTED}
 
@@ -31,6 +35,8 @@ class Part:
         units: his part of the work's signed accrual.
         standing: under contract, not under contract, owner unknown, or claimed twice.
         agreement: the version that covers the part, for licensed parts.
+        cells: the units by model version and territory, where terms look at them; else empty.
+        stderr_ppt: standard error of the work's share in those cells; None for the whole work.
     """
 
     work_id: str
@@ -39,6 +45,8 @@ class Part:
     units: int
     standing: Standing
     agreement: Agreement | None = None
+    cells: Mapping[Cell, int] = field(default_factory=dict)
+    stderr_ppt: int | None = None
 
 
 def splits_on(catalogue: Catalogue, date: Date) -> dict[str, list[tuple[str, Fraction]]]:
@@ -59,6 +67,7 @@ def parts_of(
     book: AgreementBook,
     pool_id: str,
     date: Date,
+    cells: NightCells | None = None,
 ) -> list[Part]:
     """Divide works' accruals among their owners and say under which agreement.
 
@@ -68,9 +77,10 @@ def parts_of(
         book: the agreements.
         pool_id: the pool; an agreement without a term on it does not cover the part.
         date: the day of use.
+        cells: the accruals by model version and territory; None where no term asks for them.
 
     Returns:
-        The parts, in the order of the works and, within a work, of its owners.
+        The parts, in the order of the works and, within a work, of its owners and agreements.
     """
     found = []
     for work_id, units in accruals:
@@ -80,17 +90,58 @@ def parts_of(
             owners.append((UNMATCHED_OWNER, missing))
         parts = split_signed(units, [share for _, share in owners])
         for (creator, share), part in zip(owners, parts, strict=True):
-            agreement = None
-            if creator not in NOBODY:
+            if creator in NOBODY:
+                found.append(Part(work_id, creator, share, part, NOBODY[creator]))
+            elif cells is None:
                 agreement = covering_pool(book, creator, work_id, pool_id, date)
-            standing = Standing.LICENSED if agreement else Standing.UNLICENSED
-            standing = NOBODY.get(creator, standing)
-            found.append(Part(work_id, creator, share, part, standing, agreement))
+                standing = Standing.LICENSED if agreement else Standing.UNLICENSED
+                found.append(Part(work_id, creator, share, part, standing, agreement))
+            else:
+                where = _Where(book, pool_id, date, cells)
+                found += where.cut(Part(work_id, creator, share, part, Standing.UNLICENSED))
     return found
 
 
+@dataclass(frozen=True)
+class _Where:
+    """What is needed to cut parts by model version and territory."""
+
+    book: AgreementBook
+    pool_id: str
+    date: Date
+    cells: NightCells
+
+    def cut(self, part: Part) -> Iterator[Part]:
+        """Cut an owner's part into what each agreement covers and what none does."""
+        by_cell = self.cells.of_owner(part.work_id, part.share, part.units)
+        groups: dict[str, dict[Cell, int]] = defaultdict(dict)
+        agreements: dict[str, Agreement | None] = {}
+        for cell, units in by_cell.items():
+            agreement = covering_pool(
+                self.book, part.creator_id, part.work_id, self.pool_id, self.date, cell
+            )
+            name = agreement.agreement_id if agreement else ""
+            agreements[name] = agreement
+            groups[name][cell] = units
+        for name, mine in sorted(groups.items()):
+            whole = len(mine) == len(by_cell)
+            yield replace(
+                part,
+                units=sum(mine.values()),
+                standing=Standing.LICENSED if name else Standing.UNLICENSED,
+                agreement=agreements[name],
+                cells=mine,
+                stderr_ppt=None if whole else self.cells.error_ppt(part.work_id, mine),
+            )
+
+
 def covering_pool(
-    book: AgreementBook, creator: str, work_id: str, pool_id: str, date: Date
+    book: AgreementBook,
+    creator: str,
+    work_id: str,
+    pool_id: str,
+    date: Date,
+    cell: Cell = (UNKNOWN, UNKNOWN),
 ) -> Agreement | None:
     """Give the agreement under which a creator's share of a work takes part in a pool on a day.
 
@@ -100,11 +151,13 @@ def covering_pool(
         work_id: the work.
         pool_id: the pool.
         date: the day of use.
+        cell: model version and territory of the use.
 
     Returns:
-        The version in force, or None where none covers the work with a term on the pool.
+        The version in force, the first by id of those that may license the work and have a term
+        on the pool that covers it; None where none has.
     """
-    agreement = book.covering(creator, work_id, date)
-    if agreement is None or agreement.pool_term_for(pool_id, work_id) is None:
-        return None
-    return agreement
+    for agreement in book.covering_all(creator, work_id, date):
+        if agreement.pool_term_for(pool_id, work_id, *cell) is not None:
+            return agreement
+    return None

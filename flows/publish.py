@@ -18,13 +18,14 @@ from pathlib import Path
 
 from contracts.agreement import AgreementBook
 from contracts.period import Period
+from flows.accruals import night_of_key
 from flows.artefacts import read_manifest
 from flows.books import open_books, read_agreements
 from flows.close import CLOSE_FORMAT, closing_file, make_plan
 from flows.close_plan import ClosePlan
-from flows.close_work import cited_files
+from flows.close_work import INPUTS_FORMAT, cited_files, inputs_file
 from flows.errors import CloseError
-from flows.knowledge import listed_texts
+from flows.knowledge import KnowledgeBase, listed_texts
 from flows.locks import hold
 from flows.progress import Reporter
 from flows.publish_book import BookView, ProofParts
@@ -32,6 +33,7 @@ from flows.publish_facts import PeriodFacts, closed_before, read_facts, write_fa
 from flows.publish_inputs import Gathering, settlement_inputs
 from flows.publish_statements import Issued, issue, versioned
 from flows.seal import seal_books
+from flows.settle import SCOPE as NIGHTLY
 from flows.settle import agreements_list
 from flows.workspace import Workspace
 from ledger.checkpoint import Checkpoint, read_signer
@@ -358,3 +360,19 @@ def _evidence(
         yield f"estimates.{night.creators.name}", night.creators
         yield f"influence.{night.influence.name}", night.influence
         yield f"influence.{night.gains.name}", night.gains
+    yield from _cells(workspace, plan, view)
+
+
+def _cells(
+    workspace: Workspace, plan: ClosePlan, view: BookView
+) -> Iterator[tuple[str, bytes | Path]]:
+    """Name the accruals by territory that the close read, of earlier nights too."""
+    inputs = read_manifest(inputs_file(workspace, plan.accruals.period), INPUTS_FORMAT)
+    if not KnowledgeBase(workspace).cited(inputs).book.cuts_pool(plan.accruals.pool_id):
+        return
+    for sealed in view.entries:
+        entry = sealed.entry
+        night = night_of_key(workspace, entry.key) if entry.scope == NIGHTLY else None
+        if night is not None and night.cells.exists() and entry.kind != "reversal":
+            yield f"cells.{night.name}.manifest.json", night.manifest("cells")
+            yield f"cells.{night.cells.name}", night.cells

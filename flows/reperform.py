@@ -39,7 +39,7 @@ from ledger.period_close import PeriodStatus
 from ledger.store import LedgerStore
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EVIDENCE = re.compile(r"(outputs|sample|influence|estimates)\.(.+)")
+_EVIDENCE = re.compile(r"(outputs|sample|influence|estimates|cells)\.(.+)")
 
 
 class ReperformError(FlowError):

@@ -4,9 +4,10 @@ A closed period is never changed. An agreement signed late, an owner found, a di
 sheet corrected changes what it *should* have paid; the difference to what the last close knew is
 one typed adjustment for each agreement and period.
 
-1. The pool is not divided again: the units that a work was given stay that work's units. Only
-   among whom they are divided follows the owners and agreements of now, so nobody else's amount
-   moves, and money comes from the suspense account or the owner it stood with.
+1. The pool is not divided again: the units that a work was given stay that work's units, and who
+   accrued of it what he did before keeps what he was given. Only the rest is divided anew, among
+   those whose accrual of the work changed, so nobody else's amount moves, and money comes from the
+   suspense account or the owner it stood with.
 2. Each agreement is then calculated over all closed periods, once with what the last close knew
    and once with what is known now, tier counters running through both. The difference of the
    royalties is the adjustment; its pool part comes out of suspense, the rest is expense.
@@ -17,7 +18,7 @@ one typed adjustment for each agreement and period.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -27,8 +28,10 @@ from contracts.earnings import EarningInputs, compute_earnings
 from contracts.period import Period
 from contracts.split import split, split_by_weights
 from contracts.usage import Usage
+from flows.cells import Cell
 from flows.division import (
     SUSPENDED,
+    ByCell,
     Division,
     PoolDivision,
     equal_owners,
@@ -41,7 +44,7 @@ from flows.settle import night_parts
 from flows.usage_counts import UsageOfAgreement, count_usage, has_fee_per_use
 
 SHOWN_WORKS = 3
-_Weights = dict[str, dict[str, int]]
+_Weights = dict[str, Counter[str]]
 
 
 @dataclass(frozen=True)
@@ -149,12 +152,13 @@ def _restated_pool(
     division: Division, pool: PoolDivision, then: Knowledge, known: Knowledge
 ) -> PoolDivision:
     """Divide the units of every work whose owners or agreements changed."""
-    whole: Counter[str] = Counter()
-    for by_work in [*pool.amounts.values(), *pool.suspended.values()]:
-        whole.update(by_work)
     amounts = {name: Counter(by_work) for name, by_work in pool.amounts.items()}
     suspended = {name: Counter(by_work) for name, by_work in pool.suspended.items()}
-    for work_id, parts in _changed(division, pool, then, known, whole).items():
+    was: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, by_work in [*amounts.items(), *suspended.items()]:
+        for work_id, units in by_work.items():
+            was[work_id][name] += units
+    for work_id, parts in _changed(division, pool, then, known, was).items():
         for by_work in [*amounts.values(), *suspended.values()]:
             by_work.pop(work_id, None)
         for name, units in parts.items():
@@ -162,7 +166,10 @@ def _restated_pool(
             into.setdefault(name, Counter())[work_id] += units
     destinations = dict(pool.destinations)
     destinations |= {name: sum(by_work.values()) for name, by_work in suspended.items()}
-    return replace(pool, amounts=amounts, suspended=suspended, destinations=destinations)
+    cells = _cells(division, pool, known)
+    return replace(
+        pool, amounts=amounts, suspended=suspended, destinations=destinations, cells=cells
+    )
 
 
 def _changed(
@@ -170,37 +177,70 @@ def _changed(
     pool: PoolDivision,
     then: Knowledge,
     known: Knowledge,
-    whole: Mapping[str, int],
+    was: Mapping[str, Mapping[str, int]],
 ) -> dict[str, dict[str, int]]:
     """Divide the units of the works whose owners changed, by agreement or destination."""
     period = Period(division.accruals.period)
     found = {}
     if pool.rule == EQUAL_PER_WORK:
-        for work_id, units in whole.items():
+        for work_id, held in was.items():
             owners = equal_owners(known, pool.pool_id, work_id, period)
             if owners != equal_owners(then, pool.pool_id, work_id, period):
-                parts = split(units, list(owners.values()))
+                parts = split(sum(held.values()), list(owners.values()))
                 found[work_id] = dict(zip(owners, parts, strict=True))
         return found
     before = _weights(division, pool.pool_id, then)
     now = _weights(division, pool.pool_id, known)
-    for work_id, units in whole.items():
-        weights = {name: w for name, w in sorted(now[work_id].items()) if w > 0}
-        if before[work_id] != now[work_id] and weights:
-            parts = split_by_weights(units, list(weights.values()))
-            found[work_id] = dict(zip(weights, parts, strict=True))
+    for work_id, held in was.items():
+        parted = _divided_anew(held, before[work_id], now[work_id])
+        if parted is not None:
+            found[work_id] = parted
     return found
+
+
+def _divided_anew(
+    held: Mapping[str, int], before: Mapping[str, int], now: Mapping[str, int]
+) -> dict[str, int] | None:
+    """Divide what those hold of a work whose accrual of it changed, by what they accrued.
+
+    Returns:
+        The whole work's units by holder; None where nothing changes, or nobody who takes part
+        now accrued above zero.
+    """
+    changed = {h for h in before.keys() | now.keys() if before.get(h, 0) != now.get(h, 0)}
+    weights = {h: now[h] for h in sorted(changed & now.keys()) if now[h] > 0}
+    if not weights:
+        return None
+    parts = {holder: units for holder, units in held.items() if holder not in changed}
+    units = sum(units for holder, units in held.items() if holder in changed)
+    return parts | dict(zip(weights, split_by_weights(units, list(weights.values())), strict=True))
 
 
 def _weights(division: Division, pool_id: str, known: Knowledge) -> _Weights:
     """Give what every work accrued in a period, by agreement or destination."""
-    weights: _Weights = defaultdict(lambda: defaultdict(int))
+    weights: _Weights = defaultdict(Counter)
+    for sign, part in _parts(division, pool_id, known):
+        weights[part.work_id][_holder(part)] += sign * part.units
+    return weights
+
+
+def _cells(division: Division, pool: PoolDivision, known: Knowledge) -> ByCell:
+    """Give what accrued by model version and territory, where terms look at them."""
+    cells: dict[tuple[str, str], Counter[Cell]] = defaultdict(Counter)
+    if pool.rule != EQUAL_PER_WORK and known.book.cuts_pool(pool.pool_id):
+        for sign, part in _parts(division, pool.pool_id, known):
+            for cell, units in part.cells.items():
+                cells[_holder(part), part.work_id][cell] += sign * units
+    return cells
+
+
+def _parts(division: Division, pool_id: str, known: Knowledge) -> Iterator[tuple[int, Part]]:
+    """Give the parts of a period's nights, with the sign they count with."""
     accruals = division.accruals
     for sign, nights in ((1, accruals.nights), (-1, accruals.reversed_nights)):
         for night in nights:
             for part in night_parts(night.night, pool_id, known):
-                weights[part.work_id][_holder(part)] += sign * part.units
-    return weights
+                yield sign, part
 
 
 def _holder(part: Part) -> str:

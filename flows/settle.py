@@ -28,6 +28,7 @@ from contracts.money import format_units
 from contracts.period import Period
 from flows.artefacts import read_manifest, sha256_file
 from flows.books import find_entry, open_books
+from flows.cells import night_cells
 from flows.errors import NightError
 from flows.estimation import ESTIMATES_FORMAT
 from flows.knowledge import Knowledge, KnowledgeBase, agreements_digest, agreements_list
@@ -110,6 +111,7 @@ def night_parts(night: Night, pool_id: str, known: Knowledge) -> list[Part]:
         book=known.book,
         pool_id=pool_id,
         date=night.date,
+        cells=night_cells(night) if known.book.cuts_pool(pool_id) else None,
     )
 
 
@@ -243,6 +245,8 @@ def _period_for(night: Night, books: LedgerStore) -> tuple[str, bool]:
 def _evidence(night: Night, known: Knowledge) -> dict[str, str]:
     """Give the digest of everything the entry rests on."""
     evidence = {kind: sha256_file(night.manifest(kind)) for kind in EVIDENCE_KINDS}
+    if known.book.cuts_pool(night.workspace.settings.pool.id):
+        evidence["cells"] = sha256_file(night.manifest("cells"))
     return evidence | {
         "catalogue": known.catalogue_sha256,
         "agreements": known.agreements_sha256,

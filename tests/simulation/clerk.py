@@ -18,6 +18,15 @@ def round_even(value):
     return whole + 1 if up else whole
 
 
+def cut(amount, values):
+    """Round exact values so that they add up to an amount: down, then up where most is lost."""
+    parts = [value.numerator // value.denominator for value in values]
+    while sum(parts) < amount:
+        lacks = [value - part for value, part in zip(values, parts, strict=True)]
+        parts[lacks.index(max(lacks))] += 1
+    return parts
+
+
 def share_out(amount, weights):
     """Give each its whole part, then one unit at a time to whoever lacks most."""
     if amount < 0:
@@ -30,11 +39,21 @@ def share_out(amount, weights):
     return parts
 
 
+def whole(nights):
+    """Add up everything nights accrued."""
+    return sum(
+        sign * sum(by_place.values())
+        for sign, _, accrued in nights
+        for by_place in accrued.values()
+    )
+
+
 class Clerk:
     """The clerk's books: deals, sheets and accounts, and what every closed month came to."""
 
     def __init__(self):
-        self.deals = {}  # creator -> {"from", "to", "rates": [(month, percent)], "advance"}
+        # creator -> {"from", "to", "rates": [(month, percent)]}, and "where": the only territory
+        self.deals = {}
         self.sheets = {}  # work -> [(creator, share, first month)]
         self.owed = defaultdict(int)
         self.unrecouped = defaultdict(int)
@@ -77,28 +96,36 @@ class Clerk:
         """Divide nights among holders: (claim, holder, work) -> signed units."""
         found = defaultdict(int)
         for sign, month, accrued in nights:
-            for work, units in accrued.items():
+            for work, by_place in accrued.items():
+                units = sum(by_place.values())
                 owners = self.owners(work, month)
                 shares = [share for _, share in owners]
                 over = 1
                 for share in shares:
                     over *= share.denominator
                 weights = [int(share * over) for share in shares]
-                for (owner, _), part in zip(owners, share_out(units, weights), strict=True):
-                    holder = owner
-                    if owner not in NOBODY and not self.licensed(owner, month):
-                        holder = "unlicensed"
-                    claim = (
-                        owner if holder == owner and owner not in NOBODY else f"{holder}/{owner}"
-                    )
-                    name = holder if holder in NOBODY else f"agr-{holder}"
-                    found[claim, name, work] += sign * part
+                for (owner, share), part in zip(owners, share_out(units, weights), strict=True):
+                    places = list(by_place)
+                    exact = [share * by_place[place] for place in places]
+                    if owner in NOBODY:
+                        found[f"{owner}/{owner}", owner, work] += sign * part
+                        continue
+                    for place, there in zip(places, cut(part, exact), strict=True):
+                        if self.licensed(owner, month) and self.reaches(owner, place):
+                            found[owner, f"agr-{owner}", work] += sign * there
+                        else:
+                            found[f"unlicensed/{owner}", "unlicensed", work] += sign * there
         return found
+
+    def reaches(self, creator, place):
+        """Say whether a creator's deal holds in a territory."""
+        return self.deals[creator].get("where") in (None, place)
 
     def close(self, month, nights, unexplained):
         """Close a month: divide its pool, correct earlier months, settle every deal.
 
-        `nights` are (sign, month of use, units by work); `unexplained` belongs to nobody.
+        `nights` are (sign, month of use, units by work and territory); `unexplained` belongs to
+        nobody.
         """
         parts = self.parts(nights)
         held = self._divide(parts, nights, unexplained)
@@ -118,7 +145,7 @@ class Clerk:
             self.owed[creator] += mine - taken + adjusted[creator] + owes - self.debit[creator]
             self.debit[creator] = owes
         given = sum(units for (holder, _), units in held.items() if holder not in NOBODY)
-        pool = sum(sign * sum(accrued.values()) for sign, _, accrued in nights) + unexplained
+        pool = whole(nights) + unexplained
         self.expense += pool + sum(royalty.values()) - given
 
     def _divide(self, parts, nights, unexplained):
@@ -129,7 +156,7 @@ class Clerk:
         names = sorted(claims)
         floored = [max(claims[name], 0) for name in names]
         # Where more that nobody explains was taken back than came in, none is left to set apart.
-        pool = sum(sign * sum(accrued.values()) for sign, _, accrued in nights)
+        pool = whole(nights)
         pool += min(unexplained, 0)
         unexplained = max(unexplained, 0)
         held = defaultdict(int)
@@ -188,12 +215,16 @@ class Clerk:
         for (holder, work), units in record["original"].items():
             by_work[work][holder] = units
         for work, was in by_work.items():
-            positive = {h: u for h, u in sorted(now[work].items()) if u > 0}
-            if dict(now[work]) == dict(record["weights"][work]) or not positive:
-                parts = was
-            else:
-                shared = share_out(sum(was.values()), list(positive.values()))
-                parts = dict(zip(positive, shared, strict=True))
-            for holder, units in parts.items():
-                held[holder, work] += units
+            old, new = record["weights"][work], now[work]
+            moving = {h for h in {*old, *new} if old.get(h, 0) != new.get(h, 0)}
+            takers = [h for h in sorted(moving) if new.get(h, 0) > 0]
+            for holder, units in was.items():
+                if not takers or holder not in moving:
+                    held[holder, work] += units
+            if takers:
+                loose = sum(units for holder, units in was.items() if holder in moving)
+                for holder, units in zip(
+                    takers, share_out(loose, [new[h] for h in takers]), strict=True
+                ):
+                    held[holder, work] += units
         return held

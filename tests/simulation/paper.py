@@ -14,8 +14,9 @@ from pathlib import Path
 import polars as pl
 
 from contracts.earnings import Earnings
-from flows.artefacts import write_manifest, write_parquet
+from flows.artefacts import sha256_file, write_manifest, write_parquet
 from flows.books import open_books
+from flows.cells import CELLS_FORMAT
 from flows.close import CloseResult, close_period
 from flows.estimation import ESTIMATES_FORMAT, INFLUENCE_FORMAT
 from flows.ingest_schema import OUTPUTS_FORMAT
@@ -96,13 +97,18 @@ def agree(
 def settle(
     workspace: Workspace,
     day: str,
-    accrued: Mapping[str, int],
+    accrued: Mapping[str, int | Mapping[str, int]],
     *,
     unexplained: int = 0,
     late: str = "",
     outputs: int = 100,
 ) -> None:
-    """Settle a night whose works accrued what is given, in units, without sampling error."""
+    """Settle a night whose works accrued what is given, in units, without sampling error.
+
+    What a work accrued may be given by territory.
+    """
+    places = {w: a if isinstance(a, Mapping) else {"SE": a} for w, a in accrued.items()}
+    accrued = {w: sum(by_place.values()) for w, by_place in places.items()}
     date = Date.fromisoformat(day)
     night = Night(workspace, date, (), late, PEOPLE["approved_by"])
     pool = sum(accrued.values()) + unexplained
@@ -130,7 +136,23 @@ def settle(
     }
     manifest = night.manifest("estimates")
     write_manifest(manifest, ESTIMATES_FORMAT, inputs={}, files=files, body=body)
+    _write_cells(night, places, pool)
     settle_step(night, None)
+
+
+def _write_cells(night: Night, places: Mapping[str, Mapping[str, int]], pool: int) -> None:
+    """Write what every work accrued by territory, all of it from one model."""
+    rows = [
+        (work, "v1", territory, units, str(units), "0", "0")
+        for work, by_place in sorted(places.items())
+        for territory, units in sorted(by_place.items())
+    ]
+    columns = ("work_id", "model_version", "territory", "accrual_units", "y", "square", "cross")
+    digest = write_parquet(night.cells, pl.DataFrame(rows, schema=columns, orient="row"))
+    body = {"denominator": str(pool or 1), "noise_square": "0", "random": 2}
+    cited = {"estimates": sha256_file(night.manifest("estimates"))}
+    path = night.manifest("cells")
+    write_manifest(path, CELLS_FORMAT, inputs=cited, files={night.cells.name: digest}, body=body)
 
 
 def _write_outputs(night: Night, outputs: int, pool: int) -> None:

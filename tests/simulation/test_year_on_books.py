@@ -1,7 +1,8 @@
 """A year of months on real books equals the clerk's to the unit, account by account.
 
-Deals start, change and end in the middle of the year, some with effect backwards; logs come late,
-nights are taken back, works are claimed twice and decided, works without an owner are matched.
+Deals start, change and end in the middle of the year, some with effect backwards, some for one
+territory only; logs come late, nights are taken back, works are claimed twice and decided, works
+without an owner are matched.
 A failing seed is in the name of the test; add it to SEEDS.
 """
 
@@ -55,6 +56,7 @@ class Year:
             "from": starts,
             "to": ends,
             "percent": rng.randint(20, 100),
+            "where": rng.choice([None, None, None, "SE"]),
             "change": change,
             "changed": change and change + rng.choice([0, 0, 3]),
             "new_percent": rng.randint(20, 100),
@@ -69,7 +71,7 @@ class Year:
             known = self.clerk.deals.get(name)
             if plan["signed"] == month and not plan["is_never"]:
                 self.write(plan, 1, plan["from"], plan["percent"])
-                deal = {"from": plan["from"], "to": plan["to"]}
+                deal = {"from": plan["from"], "to": plan["to"], "where": plan["where"]}
                 self.clerk.deals[name] = deal | {"rates": [(plan["from"], plan["percent"])]}
                 self.clerk.unrecouped[name] += plan["advance"]
             elif known and plan["change"] and month == max(plan["changed"], plan["signed"] + 1):
@@ -87,7 +89,8 @@ class Year:
             amount = f"{units // 100}.{units % 100:02d}"
             lines.append(f"advances: [{{advance_id: a, amount: {amount}, paid_on: {paid}}}]")
         then = f"then: {{basis: pool_share, pool: main, rate: {percent}%}}"
-        lines += [f"terms: [{{term_id: pool, {then}}}]"]
+        only = f"if: {{territory: [{plan['where']}]}}, " if plan["where"] else ""
+        lines += [f"terms: [{{term_id: pool, {only}{then}}}]"]
         agree(self.workspace, plan["name"], *lines, version=version, starts=day(starts, 1))
 
     def own(self, month):
@@ -176,10 +179,13 @@ class Year:
         return taken_back
 
     def accrued(self, parts=1, most=1000):
-        """Draw what every work accrued, some of it against the outputs."""
+        """Draw what every work accrued in two territories, some of it against the outputs."""
         works = sorted(self.clerk.sheets)
         chosen = works if parts == 1 else self.rng.sample(works, len(works) // parts)
-        return {work: self.rng.randint(-200, most) for work in sorted(chosen)}
+        return {
+            work: {"DE": self.rng.randint(-100, most // 2), "SE": self.rng.randint(-100, most // 2)}
+            for work in sorted(chosen)
+        }
 
     def take_back(self, month, wrong):
         """Reverse the first night of the month before, in this month."""
