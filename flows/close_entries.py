@@ -1,14 +1,18 @@
 """The journal entries of a close, from what was divided and calculated.
 
 apportionment   Dr Accrued and suspense, as they stand (for other pools: Dr the expense)
-                Cr RoyaltiesPayable and suspense, as the rule divides the pool
-adjustment      an earlier period, paid from suspense or against the expense; approved
+                Cr PoolClearing and suspense, as the rule divides the pool; then for each payee
+                Dr PoolClearing, Cr RoyaltiesPayable
+adjustment      an earlier period, paid from suspense or against the expense; through
+                PoolClearing to each payee likewise; approved
 earning         what rates, deductions, caps and floors change, against the expense
 reserve         Dr/Cr RoyaltiesPayable against Reserve
 guarantee       Dr Expenses, Cr RoyaltiesPayable
 recoupment      Dr RoyaltiesPayable, Cr RoyaltyAdvances
 debit           what a correction took back beyond what there was, kept for later royalties
 tax             VAT added, withholding kept back
+
+An entry names one payee at most: who checks his own statement sees nobody else's money.
 """
 
 from __future__ import annotations
@@ -65,7 +69,9 @@ def close_entries(
         The entries.
     """
     book = _Book(division.accruals.period, division.accruals.currency, paper)
-    entries = [_apportionment(book, division, pool, earnings) for pool in division.pools]
+    entries: list[JournalEntry | None] = []
+    for pool in division.pools:
+        entries += _apportionment(book, division, pool, earnings)
     entries += _adjustments(book, restatement, earnings)
     base = {
         result.agreement_id: sum(pool.units_of(result.agreement_id) for pool in division.pools)
@@ -119,8 +125,8 @@ class _Book:
 
 def _apportionment(
     book: _Book, division: Division, pool: PoolDivision, earnings: Sequence[Earnings]
-) -> JournalEntry | None:
-    """Write the entry that turns accruals, or a fee, into payables and suspense."""
+) -> Iterator[JournalEntry | None]:
+    """Turn accruals, or a fee, into suspense and what is to be paid, then that into payables."""
     change: dict[str, int] = defaultdict(int)
     if pool is division.main:
         for account, units in division.accruals.booked.items():
@@ -129,42 +135,66 @@ def _apportionment(
         change[chart.ROYALTY_EXPENSE] += pool.pool_units
     for name, units in pool.destinations.items():
         change[DESTINATION_ACCOUNTS[name]] -= units
+    owed: dict[str, int] = defaultdict(int)
     for result in earnings:
-        change[chart.royalties_payable(result.payee_id)] -= pool.units_of(result.agreement_id)
-    return book.entry(
-        "apportionment",
-        f"apportionment/{pool.pool_id}",
-        f"Pool {pool.pool_id} of {book.period} divided by {pool.rule}",
-        change,
-        evidence=book.paper.evidence,
-    )
+        owed[result.payee_id] += pool.units_of(result.agreement_id)
+    change[chart.POOL_CLEARING] -= sum(owed.values())
+    name = f"apportionment/{pool.pool_id}"
+    what = f"Pool {pool.pool_id} of {book.period} divided by {pool.rule}"
+    yield book.entry("apportionment", name, what, change, evidence=book.paper.evidence)
+    for payee_id, units in owed.items():
+        yield book.entry(
+            "apportionment",
+            f"{name}#{payee_id}",
+            f"Part of pool {pool.pool_id} of {book.period}",
+            {chart.POOL_CLEARING: units, chart.royalties_payable(payee_id): -units},
+            evidence=book.paper.evidence,
+        )
 
 
 def _adjustments(
     book: _Book, restatement: Restatement, earnings: Sequence[Earnings]
 ) -> Iterator[JournalEntry | None]:
-    """Write one entry for each earlier period that comes out differently now."""
+    """Write the entries of each earlier period that comes out differently now."""
     payees = {result.agreement_id: result for result in earnings}
     for period in restatement.periods:
         change: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        owed: dict[tuple[str, str], int] = defaultdict(int)
+        why: dict[tuple[str, str], set[str]] = defaultdict(set)
         for name, units in restatement.moved.get(period, {}).items():
             change[book.currency][DESTINATION_ACCOUNTS[name]] -= units
         for agreement_id, adjustments in restatement.adjustments.items():
             result = payees[agreement_id]
-            units = sum(a.amount_units for a in adjustments if a.activity_period == period)
-            change[result.currency][chart.royalties_payable(result.payee_id)] -= units
+            mine = [a for a in adjustments if a.activity_period == period]
+            units = sum(a.amount_units for a in mine)
+            change[result.currency][chart.POOL_CLEARING] -= units
+            owed[result.currency, result.payee_id] += units
+            why[result.currency, result.payee_id] |= {a.reason for a in mine}
+        what = f"Restatement of {period.text}: "
         for currency, accounts in sorted(change.items()):
             accounts[chart.ROYALTY_EXPENSE] -= sum(accounts.values())
-            ending = "" if currency == book.currency else f"/{currency}"
-            yield book.entry(
-                "adjustment",
-                f"adjustment/{period.text}{ending}",
-                f"Restatement of {period.text}: {restatement.reason(period)}",
-                accounts,
-                currency=currency,
-                is_approved=True,
-                evidence=book.paper.evidence,
-            )
+            reason = restatement.reason(period)
+            yield _adjustment(book, period.text, what + reason, currency, accounts)
+        for (currency, payee_id), units in owed.items():
+            accounts = {chart.POOL_CLEARING: units, chart.royalties_payable(payee_id): -units}
+            own = what + "; ".join(sorted(why[currency, payee_id]))[:1000]
+            yield _adjustment(book, period.text, own, currency, accounts, f"#{payee_id}")
+
+
+def _adjustment(
+    book: _Book, period: str, what: str, currency: str, change: Mapping[str, int], whose: str = ""
+) -> JournalEntry | None:
+    """Write one entry of a restatement: the house's, or one payee's."""
+    ending = "" if currency == book.currency else f"/{currency}"
+    return book.entry(
+        "adjustment",
+        f"adjustment/{period}{ending}{whose}",
+        what,
+        change,
+        currency=currency,
+        is_approved=True,
+        evidence=book.paper.evidence,
+    )
 
 
 def _of_agreement(book: _Book, result: Earnings, base_units: int) -> Iterator[JournalEntry | None]:

@@ -17,6 +17,7 @@ from contracts.period import Period
 from contracts.work import load_catalogue
 from flows.accruals import NightAccrual
 from flows.artefacts import read_manifest, sha256_file
+from flows.close_entries import SCOPE as CLOSE_SCOPE
 from flows.close_plan import agreements_of
 from flows.compliance_figures import method_figures, privacy_figures, version_figures
 from flows.ingest_schema import OUTPUTS_FORMAT
@@ -265,8 +266,13 @@ def _payouts(closed: ClosedPeriod) -> Iterator[PayoutFact]:
 
 
 def _adjustments(closed: ClosedPeriod) -> Iterator[AdjustmentLine]:
+    """List adjustments; payees' parts of one are on their statements and in its sum."""
+    known = {s.entry.key for s in closed.view.entries if s.entry.scope == CLOSE_SCOPE}
     for sealed in closed.view.entries:
         entry = sealed.entry
+        whole, _, payee = entry.key.partition("#")
+        if entry.scope == CLOSE_SCOPE and payee and whole in known:
+            continue
         if entry.period == closed.period and entry.kind in {"adjustment", "reversal"}:
             units = sum(p.units for p in entry.postings if p.units > 0)
             kind = "reversal" if entry.kind == "reversal" else "usage_correction"
@@ -279,11 +285,19 @@ def _controls(closed: ClosedPeriod) -> Iterator[ControlFact]:
     entries = [s.entry for s in closed.view.entries]
     unapproved = sum(1 for e in entries if e.approved_by == e.prepared_by)
     unbalanced = sum(1 for e in entries if sum(p.units for p in e.postings))
+    cleared = sum(
+        p.units for e in entries for p in e.postings if p.account_id == chart.POOL_CLEARING
+    )
     files = sorted(closed.statements_folder.glob("*.json"))
     accesses = closed.books.accesses()
     yield ControlFact(
         "Every entry balances", "seal trigger in the database",
         "`byline db check`", f"{count(len(entries))} entries added up", unbalanced,
+    )  # fmt: skip
+    yield ControlFact(
+        "What was divided reached the payees", "one entry a payee, through a clearing account",
+        f"postings to {chart.POOL_CLEARING}", f"{count(cleared)} units left on it",
+        int(cleared != 0),
     )  # fmt: skip
     yield ControlFact(
         "No balance snapshot differs from the full sum", "snapshots at each seal",

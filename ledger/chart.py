@@ -2,9 +2,11 @@
 
 1. What a creator has earned but no period has divided yet stands in `Liabilities:Accrued`.
 2. What a payee is owed stands in `Liabilities:RoyaltiesPayable`.
-3. Money whose owner is not known, not under contract, in dispute or too uncertain to pay goes
+3. What a close divides goes to the payees through `Liabilities:PoolClearing`, one entry a payee,
+   so that no payee's entry shows what another one got; after a close it stands at zero.
+4. Money whose owner is not known, not under contract, in dispute or too uncertain to pay goes
    to a suspense account with a name, never quietly to the others.
-4. An id stands in an account name as it is, so two ids never share an account; an id that no
+5. An id stands in an account name as it is, so two ids never share an account; an id that no
    account name can hold (one that ends in a colon, say) is refused.
 """
 
@@ -19,6 +21,7 @@ OPENING = "Equity:Opening"
 INDIRECT_TAX_RECOVERABLE = "Assets:IndirectTaxRecoverable"
 WITHHOLDING_PAYABLE = "Liabilities:WithholdingTax"
 ROYALTIES_IN_TRANSIT = "Assets:PayoutsInTransit"
+POOL_CLEARING = "Liabilities:PoolClearing"
 
 UNLICENSED = "Liabilities:Suspense:Unlicensed"
 UNMATCHED = "Liabilities:Suspense:Unmatched"

@@ -96,6 +96,28 @@ def test_totals_of_every_format_are_the_ledgers_to_the_unit(home):
             assert f"{owed % 10**6:06d}"[2:] in shown
 
 
+def test_a_statement_and_its_proof_name_nobody_else_and_stay_small(home):
+    """Each payee's entry is his own; the clearing account between them ends at zero."""
+    payees = {f"pkg:{number:05d}" for number in range(14)}
+    for path in statements(home, LAST).glob("*.json"):
+        document = json.loads(path.read_bytes())
+        own = document["inputs"]["header"]["payee_id"]
+        text = json.dumps(document["proof"])
+        assert not [payee for payee in payees - {own} if payee in text]
+        for cited in document["proof"]["entries"]:
+            assert own in cited["leaf"]
+            assert len(cited["leaf"]) < 2000
+    with open_books(Workspace.open(home)) as books:
+        moved = [
+            p.units
+            for s in books.entries()
+            for p in s.entry.postings
+            if p.account_id == chart.POOL_CLEARING
+        ]
+        assert books.balance(chart.POOL_CLEARING, "USD/6") == 0
+    assert max(moved) > 0 > min(moved)
+
+
 def test_a_statement_rolls_forward_and_says_what_changed(home):
     """The second month opens where the first closed, with a chart of both and the year's sums."""
     first = read_statement(json_of(home, FIRST).read_bytes())

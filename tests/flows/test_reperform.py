@@ -102,8 +102,8 @@ def test_a_later_period_starts_from_what_the_earlier_one_left(home, capsys):
     code, out, err = byline(capsys, "audit", "reperform", home.pack("2026-02"), "--json")
     assert code == 0, err
     said = json.loads(out)
-    assert said["same"] == {"accrual": 1, "apportionment": 1}
-    assert sum(said["other"].values()) == 4
+    assert said["same"] == {"accrual": 1, "apportionment": 13}  # The pool, and twelve payees
+    assert sum(said["other"].values()) == 16
 
 
 def test_a_sample_is_drawn_again_alike_and_evaluated(home, capsys, tmp_path):
