@@ -250,9 +250,7 @@ class Unrolling:
 
     def _query_losses(self) -> Iterator[Tensor]:
         context = self.recipe.context or max(4, *(len(row.input_ids) for row in self.queries))
-        for value, row in zip(self.values, self.queries, strict=True):
-            for piece in windows(row, context):
-                yield value * summed_loss(self.model, [piece]).sum()
+        return valued_losses(self.model, self.queries, self.values, context)
 
     def _outcome(self, moved: int) -> tuple[float, _State]:
         """Return the valued loss and its derivative, as the adjoint of the final state."""
@@ -309,3 +307,12 @@ class Unrolling:
         adjoint.second[place] = beta2 * to_second
         adjoint.theta[place] = (1 - rate * self.decay[place]) * adjoint.theta[place]
         return (1 - beta1) * to_first + 2 * (1 - beta2) * clipped * to_second
+
+
+def valued_losses(
+    model: Any, queries: Sequence[Encoded], values: Sequence[float], context: int
+) -> Iterator[Tensor]:
+    """Yield the summed loss of each window of each output, in nats, times the output's value."""
+    for value, row in zip(values, queries, strict=True):
+        for piece in windows(row, context):
+            yield value * summed_loss(model, [piece]).sum()

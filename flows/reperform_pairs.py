@@ -77,7 +77,7 @@ def check_pairs(
     """
     if len(seed) < SEED_BYTES_MIN:
         raise ReperformError(f"the seed has {len(seed)} bytes, give at least {SEED_BYTES_MIN}")
-    booked = _booked(pack_file, workspace)
+    booked = booked_influence(pack_file, workspace)
     drawn = sorted(
         booked["output_id", "group_id"].iter_rows(),
         key=lambda pair: hmac.digest(seed, "\t".join(pair).encode(), "sha256"),
@@ -101,8 +101,12 @@ def check_pairs(
     return PairCheck(pairs, worst, tolerance_ppm, read, worst_row)
 
 
-def _booked(pack_file: Path, workspace: Workspace) -> pl.DataFrame:
-    """Read the pack's influence of trained works, and check that the texts are those it names."""
+def booked_influence(pack_file: Path, workspace: Workspace) -> pl.DataFrame:
+    """Read the pack's influence of trained works; texts and index must be those it names.
+
+    Raises:
+        ReperformError: they are not, or the pack holds no influence.
+    """
     tables = []
     with OpenPack(pack_file) as pack:
         pack.check_frame()

@@ -46,7 +46,8 @@ class UnrolledInfluence:
         "the training run about five times, three more to measure smoothness; once for all "
         "outputs together; two root-of-steps states of weights and moments in memory",
         "a derivative: right for small removals of a metasmooth run, and little where training "
-        "jumps; with outputs=sum it does not tell the outputs apart",
+        "jumps; adds up to zero over the corpus, so it says who gave more than others of his size, "
+        "not how much all gave; with outputs=sum it does not tell the outputs apart",
     )
 
     def scores(self, task: MatrixTask) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +100,18 @@ def _sample_lines(drawn: AuditSample, currency: str) -> Iterator[str]:
 @click.argument("pack_file", metavar="PACK", type=FILE)
 @click.option("--earlier", multiple=True, type=FILE, help="Packs of earlier periods.")
 @click.option("--workspace", "home", type=FOLDER, help="Has model, corpus, index and texts.")
+@click.option(
+    "--method",
+    type=click.Choice(["index", "unrolled"]),
+    default="index",
+    show_default=True,
+    help="index: pairs and rows measured again; unrolled: the recorded training differentiated.",
+)
+@click.option(
+    "--apart-max",
+    type=float,
+    help="unrolled: percent of the money that may lie elsewhere; nothing is judged without it.",
+)
 @click.option("--pairs", default=20, show_default=True, help="Pairs (output, work) measured again.")
 @click.option("--seed", callback=_seed, default="00" * 16, help="The auditor's seed, hex.")
 @click.option(
@@ -115,15 +127,16 @@ def reperform(
     pack_file: Path,
     earlier: tuple[Path, ...],
     home: Path | None,
-    pairs: int,
-    seed: bytes,
-    tolerance_ppm: int,
-    rows: int,
+    method: str,
+    apart_max: float | None,
     as_json: bool,
+    **chosen: Any,
 ) -> None:
     """Work a pack's entries out again to the byte; with --workspace, measure influence again."""
     from flows.reperform import reperform as work_out  # noqa: PLC0415
 
+    if method == "unrolled" and home is None:
+        raise click.UsageError("--method unrolled replays the training: give --workspace")
     done = work_out(pack_file, earlier)
     result: dict[str, Any] = {"period": done.period, "same": done.same, "other": done.other}
     total = sum(done.same.values())
@@ -131,31 +144,58 @@ def reperform(
     if done.other:
         lines.append(f"not explained by this pack's files: {done.other}")
     holds = True
-    if home is not None:
-        from flows.reperform_pairs import check_pairs  # noqa: PLC0415 - torch
-
-        checked = check_pairs(
-            pack_file,
-            open_workspace(home),
-            seed=seed,
-            count=pairs,
-            tolerance_ppm=tolerance_ppm,
-            rows=rows,
-        )
-        holds = checked.holds
-        result |= {
-            "pairs": len(checked.pairs),
-            "worst_ppm": checked.worst_ppm,
-            "tolerance_ppm": tolerance_ppm,
-            "rows": checked.rows,
-            "worst_row": checked.worst_row,
-            "holds": holds,
-        }
-        lines.append(
-            f"{len(checked.pairs)} pairs measured again: worst off by {checked.worst_ppm} ppm of "
-            f"its output's largest influence, {tolerance_ppm} allowed; {checked.rows} rows of the "
-            f"index computed again, worst difference {checked.worst_row:.2g}"
-        )
+    if home is not None and method == "unrolled":
+        holds = _unrolled(pack_file, home, apart_max, result, lines)
+    elif home is not None:
+        holds = _pairs(pack_file, home, chosen, result, lines)
     emit(result, lines, as_json=as_json)
     if not holds:
         raise click.exceptions.Exit(1)
+
+
+def _pairs(
+    pack_file: Path, home: Path, chosen: Mapping[str, Any], result: dict[str, Any], lines: list[str]
+) -> bool:
+    """Measure pairs and rows again; say whether they are within the tolerance."""
+    from flows.reperform_pairs import check_pairs  # noqa: PLC0415 - torch
+
+    tolerance_ppm = chosen["tolerance_ppm"]
+    checked = check_pairs(
+        pack_file,
+        open_workspace(home),
+        seed=chosen["seed"],
+        count=chosen["pairs"],
+        tolerance_ppm=tolerance_ppm,
+        rows=chosen["rows"],
+    )
+    result |= {
+        "pairs": len(checked.pairs),
+        "worst_ppm": checked.worst_ppm,
+        "tolerance_ppm": tolerance_ppm,
+        "rows": checked.rows,
+        "worst_row": checked.worst_row,
+        "holds": checked.holds,
+    }
+    lines.append(
+        f"{len(checked.pairs)} pairs measured again: worst off by {checked.worst_ppm} ppm of "
+        f"its output's largest influence, {tolerance_ppm} allowed; {checked.rows} rows of the "
+        f"index computed again, worst difference {checked.worst_row:.2g}"
+    )
+    return checked.holds
+
+
+def _unrolled(
+    pack_file: Path,
+    home: Path,
+    apart_max: float | None,
+    result: dict[str, Any],
+    lines: list[str],
+) -> bool:
+    """Compare the period with the unrolled run; say whether it is within what was allowed."""
+    from flows.reperform_unrolled import check_unrolled  # noqa: PLC0415 - torch
+
+    checked = check_unrolled(pack_file, open_workspace(home))
+    holds = apart_max is None or checked.apart_percent <= apart_max
+    result |= {"unrolled": checked.as_json(), "apart_max": apart_max, "holds": holds}
+    lines += checked.lines()
+    return holds
