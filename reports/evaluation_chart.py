@@ -1,4 +1,4 @@
-"""Two drawings of the table of methods, as SVG text: money against cost, and LDS with intervals.
+"""Three drawings of the table of methods, as SVG text: money against cost, LDS, and its intervals.
 
 Whole tenths of a unit throughout, so that equal figures give equal text. Drawings
 are the only markup of a page; names in them are escaped here.
@@ -109,6 +109,38 @@ def cost_chart(spots: Sequence[Spot], floors: Sequence[tuple[str, float]] = ()) 
         parts.append(_line(across, y(spot.low), across, y(spot.high), FAINT, 14))
         parts.append(f'<circle cx="{_n(across)}" cy="{_n(up)}" r="4.2" fill="{ACCENT}"/>')
         parts.append(_name(across, up, spot.name, placed))
+    return "".join(parts) + "</svg>"
+
+
+def coverage_chart(levels: Sequence[int], covered: Sequence[Sequence[float]]) -> str:
+    """Draw how often intervals hold the mean, against what they claim.
+
+    Args:
+        levels: claimed, in percent, ascending.
+        covered: for each method, in percent, one number a level.
+    """
+    assert covered, "a chart needs at least one method"
+    left, right, top, bottom, height = 620, 250, 160, 560, 4300
+    low = 10 * math.floor(min(*levels, *(min(row) for row in covered)) / 10)
+
+    def x(percent: float) -> int:
+        return left + round((WIDTH - left - right) * (percent - low) / (100 - low))
+
+    def y(percent: float) -> int:
+        return height - bottom - round((height - top - bottom) * (percent - low) / (100 - low))
+
+    parts = [_open(height)]
+    for rule in range(low, 101, 10):
+        parts.append(_line(left, y(rule), WIDTH - right, y(rule), RULE, 6))
+        parts.append(_label(left - 80, y(rule) + 38, f"{rule} %", "end"))
+        parts.append(_label(x(rule), height - bottom + 170, f"{rule} %", "middle"))
+    parts.append(_line(x(low), y(low), x(100), y(100), FAINT, 14, dashed=True))
+    parts.append(_label(WIDTH - right, height - 120, "what the interval claims", "end"))
+    for place, level in enumerate(levels):
+        found = sorted(row[place] for row in covered)
+        middle = found[len(found) // 2]
+        parts.append(_line(x(level), y(found[0]), x(level), y(found[-1]), FAINT, 14))
+        parts.append(f'<circle cx="{_n(x(level))}" cy="{_n(y(middle))}" r="4.2" fill="{ACCENT}"/>')
     return "".join(parts) + "</svg>"
 
 

@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reports.evaluation_chart import Bar, Spot, cost_chart, interval_chart
+from reports.evaluation_chart import Bar, Spot, cost_chart, coverage_chart, interval_chart
 from reports.render.document import (
     Block,
     Cell,
@@ -171,6 +171,7 @@ def evaluation_document(result: Mapping[str, Any], name: str, date: str) -> Docu
             "note",
         ),
         *_drawings(judged),
+        *_coverage(judged, result.get("levels", ())),
         Heading("Beside the truth"),
         _table(MORE, [more_cells(row) for row in judged]),
         Text(_control_line(result), "note"),
@@ -241,6 +242,22 @@ def _drawings(judged: Sequence[Mapping[str, Any]]) -> list[Block]:
             Picture(interval_chart(ranked, ticks), "LDS of each method with its interval"),
         ]
     return blocks
+
+
+def _coverage(judged: Sequence[Mapping[str, Any]], levels: Sequence[int]) -> list[Block]:
+    covered = [row["covered_percent"] for row in judged if row.get("covered_percent")]
+    if not covered or not levels:
+        return []
+    return [
+        Heading("How often the intervals of LDS over documents hold the mean", 2),
+        Picture(coverage_chart(levels, covered), "Part of the intervals that hold the mean"),
+        Text(
+            "By samples of as many outputs, drawn from these with replacement. Dot: the middle "
+            "method; line: the lowest to the highest. On the dashed line an interval keeps its "
+            "word; the noise of the truth itself is not in it.",
+            "note",
+        ),
+    ]
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

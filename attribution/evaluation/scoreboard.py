@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from attribution.corpus import read_corpus
 from attribution.errors import AttributionError, ScoringError
+from attribution.evaluation.coverage import LEVELS, covered_percent
 from attribution.evaluation.lds import ceilings, evaluate
 from attribution.evaluation.patch import PatchConfig, tail_patch
 from attribution.evaluation.probes import ProbeCorpus, decoys_of, gains, probe_corpus
@@ -129,6 +130,7 @@ def judge_methods(
             "coalition_ridge": coalition.ridge if coalition else None,
         },
         "pass_cpu_seconds": board.pass_seconds,
+        "levels": list(LEVELS),
     }
 
 
@@ -264,6 +266,8 @@ class _Board:
             **asdict(evaluate(found.scores, self.truth)),
             "positive_totals": float((found.scores.sum(axis=1) > 0).mean()),
         }
+        if "documents" in said["per_query"]:
+            said["covered_percent"] = covered_percent(said["per_query"]["documents"])
         if self.config.ends and declared.along_path:
             end = score(self.setup, method, replace(self.task, checkpoints=()), self.config.cache)
             said["end"] = asdict(evaluate(end.scores, self.truth))

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from reports.evaluation_chart import WIDTH, Bar, Spot, cost_chart, interval_chart
+from reports.evaluation_chart import WIDTH, Bar, Spot, cost_chart, coverage_chart, interval_chart
 
 SPOTS = [
     Spot(f"method{n}", 10.0 ** (n - 2), 10.0 * n + 5, 10.0 * n, 10.0 * n + 9) for n in range(5)
@@ -31,6 +31,21 @@ def test_more_money_misplaced_stands_higher_and_more_cost_further_right():
     across, up = ([float(value) for value in column] for column in zip(*dots, strict=True))
     assert across == sorted(across)
     assert up == sorted(up, reverse=True)
+
+
+def test_what_intervals_hold_stands_against_what_they_claim():
+    """One dot a level, at the middle method; on the dashed line where the word is kept."""
+    svg = coverage_chart([50, 90], [[50.0, 90.0], [48.0, 70.0], [55.0, 95.0]])
+    dots = [
+        tuple(map(float, dot)) for dot in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', svg)
+    ]
+    dashed = re.search(
+        r'x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="([\d.]+)"[^>]*dasharray', svg
+    )
+    x1, y1, x2, y2 = map(float, dashed.groups())
+    assert len(dots) == 2
+    for across, up in dots:
+        assert up == pytest.approx(y1 + (y2 - y1) * (across - x1) / (x2 - x1), abs=0.3)
 
 
 def test_names_are_escaped():
