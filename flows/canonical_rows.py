@@ -21,6 +21,7 @@ from typing import Any, Literal
 from flows.filter import FilterSettings
 from flows.ingest_schema import EVENT_ID
 from flows.logs.record import LoggedOutput, RejectedError
+from flows.revisions import Revision
 
 DAY_US = 86_400_000_000
 EPOCH_ORDINAL = Date(1970, 1, 1).toordinal()
@@ -39,6 +40,7 @@ class IngestSettings:
         log_format: the format of all files; detected when None.
         field_map: for plain JSONL, canonical field to the record's field.
         filters: which outputs are not paid for.
+        revisions: records that changed after their date was sampled and were accepted.
     """
 
     currency: str = "USD/6"
@@ -49,6 +51,7 @@ class IngestSettings:
     log_format: str | None = None
     field_map: Mapping[str, str] | None = None
     filters: FilterSettings = field(default_factory=FilterSettings)
+    revisions: tuple[Revision, ...] = ()
 
 
 def pseudonym(key: bytes, kind: str, name: str) -> str:

@@ -87,6 +87,10 @@ class AppealError(FlowError):
     """A filter's decision cannot be taken back as asked."""
 
 
+class RevisionError(FlowError):
+    """A revised record cannot be accepted as asked."""
+
+
 class ReconciliationError(FlowError):
     """Our counts and the gateway's totals differ by more than the settings allow.
 

@@ -10,7 +10,7 @@ The influence table has S[q,w], the signed influence in nanonats of work w on ou
     accrual  = pool_units * R_w                   by largest remainder, adds up to the pool
 
     V(R_w)   = n/(n-1) sum_q (1 - pi_q) (W_q / X)^2 (a[q,w] - R_w)^2,    X = sum_q W_q
-    interval = R_w -+ 1.959964 sqrt(V)
+    interval = R_w -+ t sqrt(V),    t by the outputs that carry the noise (estimation_shares, 3)
 
 R_w is the ratio estimator of Hajek (1971); V its Taylor-linearised variance under Poisson
 sampling, where draws are independent so that no joint probabilities are needed (Särndal, Swensson
@@ -73,15 +73,19 @@ class Pool:
     Args:
         pool_id: its name in the agreements.
         units: its size, in units of the sample's currency; not negative.
+        taken_back: whether the outputs are differences to lowered values, so that their pool, then
+            not above zero, is taken back from those it was paid to.
     """
 
     pool_id: str
     units: int
+    taken_back: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a pool that would be taken from people."""
-        if self.units < 0:
-            raise EstimationError(f"pool {self.pool_id} is negative: {self.units} units")
+        """Refuse a pool that would be taken from people without a lowered value behind it."""
+        if (self.units > 0) if self.taken_back else (self.units < 0):
+            sign = "positive, though taken back" if self.taken_back else "negative"
+            raise EstimationError(f"pool {self.pool_id} is {sign}: {self.units} units")
 
 
 @dataclass(frozen=True)
@@ -266,7 +270,7 @@ def _summary(
             "documents": len(decoys),
             "share_ppt": ratio_ppt(sum(decoys.values()), moments.denominator),
         },
-        "confidence": "95% normal interval, Taylor-linearised, Poisson design",
+        "confidence": "95% t interval, Taylor-linearised, Poisson design",
         "share_scale": PPT,
         "apportionment": "signed_linear/1",
     }

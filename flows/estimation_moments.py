@@ -10,6 +10,7 @@ and for work w (creators alike, after the split-weighted sum over their works on
     y_w      = sum_q f_q S[q,w]                       numerator of the share
     square_w = sum_q t[q,w]^2,   t[q,w] = round(h_q S[q,w] / T_q)
     cross_w  = sum_q t[q,w] h_q
+    fourth_w = sum_q round(10^-28 t[q,w]^4)           says on how many outputs the noise rests
 
 1. Everything summed is an Int128 made per row before any grouping, so the order of rows, threads
    and machines cannot change a digit. The bound on |S/T| keeps every sum below 10^38.
@@ -31,7 +32,8 @@ SCALE = 10**30
 NOISE_SCALE = 10**15
 _PPT = 10**12
 _BATCH_ROWS = 1_000_000
-_SUMS = ("y", "square", "cross", "outputs")
+_SUMS = ("y", "square", "cross", "fourth", "outputs")
+FOURTH_SCALE = 10**32
 _FACTORS = {
     "output_id": pl.String,
     "stratum": pl.String,
@@ -82,8 +84,8 @@ class Moments:
         noise_square: sum of h_q^2.
         random: outputs drawn with a probability below 1.
         splits: owners of each work, adding up to 1.
-        works: name to (y, square, cross, outputs).
-        creators: name to (square, cross, outputs); numerators follow from works and splits.
+        works: name to (y, square, cross, fourth, outputs).
+        creators: name to (square, cross, fourth, outputs); numerators follow from works and splits.
         decoys: name to y.
         spreads_ppm: how much creators' shares vary among a stratum's outputs; see `_spread`.
     """
@@ -94,8 +96,8 @@ class Moments:
     noise_square: int
     random: int
     splits: Mapping[str, Sequence[tuple[str, Fraction]]]
-    works: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
-    creators: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    works: dict[str, tuple[int, int, int, int, int]] = field(default_factory=dict)
+    creators: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
     decoys: dict[str, int] = field(default_factory=dict)
     spreads_ppm: dict[str, int] = field(default_factory=dict)
 
@@ -274,8 +276,11 @@ def _gathered(
         noise_square=outputs.noise_square,
         random=outputs.random,
         splits=splits,
-        works=dict.fromkeys(splits, (0, 0, 0, 0)) | {n: (y, s, c, o) for n, (y, s, c, o) in named},
-        creators={n: (s, c, o) for n, (s, c, o) in _total(parts["creator"], "creator", _SUMS[1:])},
+        works=dict.fromkeys(splits, (0, 0, 0, 0, 0))
+        | {n: (y, s, c, f, o) for n, (y, s, c, f, o) in named},
+        creators={
+            n: (s, c, f, o) for n, (s, c, f, o) in _total(parts["creator"], "creator", _SUMS[1:])
+        },
         decoys={n: y for n, (y,) in _total(parts["decoy"], "group_id", _SUMS[:1])},
         spreads_ppm={
             name: _spread(masses.filter(pl.col("stratum") == name), *whole)
@@ -285,11 +290,14 @@ def _gathered(
 
 
 def _noise() -> list[pl.Expr]:
-    """Give the aggregations of t: squares, products with h, and outputs touched."""
+    """Give the aggregations of t: squares, products with h, fourth powers, outputs touched."""
     t = pl.col("t").cast(pl.Int128)
+    # |t| / 10^15 is at most 20, so a fourth power stays below 2 * 10^37.
+    square = (pl.col("t") / NOISE_SCALE) * (pl.col("t") / NOISE_SCALE)
     return [
         (t * t).sum().alias("square"),
         (t * pl.col("t0").cast(pl.Int128)).sum().alias("cross"),
+        (square * square * FOURTH_SCALE).round().cast(pl.Int128).sum().alias("fourth"),
         pl.len().cast(pl.Int64).alias("outputs"),
     ]
 

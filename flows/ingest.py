@@ -10,7 +10,7 @@
    record replaces it as long as the date is not sampled.
 3. Once the date is sampled its table never changes. New records, and outputs whose exclusion was
    appealed with success, become a late batch, named by its batch root; revised ones are
-   quarantined ("revised_after_sample") for a person to adjust.
+   quarantined until a person accepts them (`flows.revisions`): their differences are batches too.
 4. batch_root = SHA256("byline-batch/1" LF, then for every output in the order of ids
    event_id SP raw_sha256 LF). It fixes the night's seed before anything is scored, and anybody with
    a list of the records can recompute it with sha256sum.
@@ -23,7 +23,7 @@ import hashlib
 import heapq
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date as Date  # noqa: N812 - `date` is the argument's name everywhere
 from pathlib import Path
@@ -48,6 +48,7 @@ from flows.logs.openai import BatchInputs, OpenAiBatch, OpenAiBatchInput
 from flows.logs.reading import LogFile, find_logs, reader_of
 from flows.logs.record import LogAdapter, NotAnOutputError, RejectedError
 from flows.quarantine import Reject, RejectSpool, reading_order, write_quarantine
+from flows.revisions import Revision, revised_rows, revision_sign
 from flows.row_spool import RowSpool
 
 
@@ -59,7 +60,7 @@ class IngestResult:
         outputs: `outputs/DATE.parquet`.
         manifest: its manifest.
         late: every late batch of the date, oldest name first; the settling of each is idempotent.
-        new_late: the late batch this run has written, if any.
+        new_late: the (first) late batch this run has written, if any.
         quarantined: rejects of the date, all reasons together.
     """
 
@@ -287,8 +288,13 @@ def _write_table(
     counts: dict[str, Any],
     settings: IngestSettings,
     settled: pl.LazyFrame | None = None,
+    revision: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Filter the rows and write them with their manifest."""
+    """Filter the rows and write them with their manifest; accepted revisions are paid for."""
+    if revision:
+        paid = rows.select("event_id").collect()["event_id"]
+        appeals = settings.filters.appeals | frozenset(paid)
+        settings = replace(settings, filters=replace(settings.filters, appeals=appeals))
     keys = keys_of(rows, settings.filters, rank=1).collect(engine="streaming")
     if settled is None:
         decisions = decide(keys, settings.filters)
@@ -321,6 +327,7 @@ def _write_table(
             "log_formats": tally.formats,
             "counts": counts,
             "filters": plain_filters(settings.filters),
+            **_revision_facts(settings.revisions, revision),
         },
     )
 
@@ -336,29 +343,28 @@ def _write_late(
 ) -> IngestResult:
     """Keep what is new since the date was sampled as a batch of its own."""
     manifest = verify_data(out, OUTPUTS_FORMAT, step="`byline ingest`")
-    earlier = late_batches(out)
-    settled = pl.scan_parquet([out, *earlier])
-    known = settled.select("event_id", pl.col("raw_sha256").alias("known_sha256"))
+    tables = [out, *late_batches(out)]
+    settled = pl.scan_parquet([table for table in tables if not revision_sign(table)])
     rows = pl.scan_parquet(list(parts))
-    revised = (
-        rows.join(known, on="event_id")
-        .filter(pl.col("raw_sha256") != pl.col("known_sha256"))
-        .select(
-            "event_id", "source_file", "source_line", "raw_sha256", "known_sha256", "value_units"
-        )
-        .sort("event_id")
-        .collect(engine="streaming")
-    )
+    revised = revised_rows(rows, tables, settings.revisions)
     won = _appealed(settled, settings.filters.appeals)
-    fresh = pl.concat([rows.join(known, on="event_id", how="anti"), won.lazy()]).sort("event_id")
-    settled = settled.filter(~pl.col("event_id").is_in(won["event_id"].implode()))
-    new_late = None
-    if fresh.select(pl.len()).collect(engine="streaming").item():
-        new_late = out.with_name(f"{out.stem}.late-{batch_root(fresh)[:12]}.parquet")
-        counts = {**counts, "revised_after_sample": revised.height}
-        _write_table(new_late, fresh, date, tally, counts, settings, settled)
-    later = sorted(_revisions(revised), key=reading_order)
-    rejected = write_quarantine(quarantine, heapq.merge(tally.rejects, later, key=reading_order))
+    new = rows.join(settled.select("event_id"), on="event_id", how="anti")
+    batches = {0: pl.concat([new, won.lazy()]).sort("event_id")}
+    batches |= {1: revised.raised.lazy(), -1: revised.lowered.lazy()}
+    counts = {**counts, "revised_after_sample": len(revised.rejects)}
+    written = []
+    for sign, fresh in batches.items():
+        events = (won if not sign else fresh.collect())["event_id"].implode()
+        if not fresh.select(pl.len()).collect(engine="streaming").item():
+            continue
+        late = out.with_name(f"{out.stem}.late-{batch_root(fresh)[:12]}.parquet")
+        others = settled.filter(~pl.col("event_id").is_in(events))
+        facts = {"sign": sign, "accepted_by": list(revised.accepted_by)} if sign else {}
+        _write_table(late, fresh, date, tally, counts, settings, others, facts)
+        written.append(late)
+    rejects = sorted(revised.rejects, key=reading_order)
+    rejected = write_quarantine(quarantine, heapq.merge(tally.rejects, rejects, key=reading_order))
+    new_late = written[0] if written else None
     return IngestResult(out, manifest, late_batches(out), new_late, sum(rejected.values()))
 
 
@@ -370,14 +376,12 @@ def _appealed(settled: pl.LazyFrame, appeals: frozenset[str]) -> pl.DataFrame:
     return lost.unique("event_id", keep="first", maintain_order=True)
 
 
-def _revisions(revised: pl.DataFrame) -> Iterator[Reject]:
-    """Make a reject of every record that changed after its date was sampled."""
-    for event, file, line, raw, known, units in revised.iter_rows():
-        detail = (
-            f"{event} was settled with raw sha256 {known} and now has {raw}, value {units} units; "
-            f"post the difference as an adjustment in the open period"
-        )
-        yield Reject(file, line, "revised_after_sample", detail, raw, "")
+def _revision_facts(
+    known: Sequence[Revision], revision: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Say which revisions were accepted by then, and whether the table holds differences."""
+    facts = {"revisions": [[r.event_id, r.raw_sha256] for r in known]} if known else {}
+    return {**facts, "revision": dict(revision)} if revision else facts
 
 
 def plain_filters(filters: FilterSettings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date as Date  # noqa: N812 - `date` is the argument's name everywhere
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from flows.reconciliation import (
     reconcile,
     write_reconciliation,
 )
+from flows.revisions import read_revisions
 from flows.sampling import SAMPLE_FORMAT
 from flows.workspace import Workspace
 
@@ -61,7 +62,10 @@ def ingest_step(night: Night, _step: Step) -> StepOutcome:
         night.outputs,
         quarantine_file(night),
         read_hmac_key(night.workspace),
-        settings=ingest_settings(night.workspace),
+        settings=replace(
+            ingest_settings(night.workspace),
+            revisions=read_revisions(revisions_file(night.workspace, night.date)),
+        ),
         filters=filter_settings(night.workspace, night.date),
         settled=is_complete(night.sample, SAMPLE_FORMAT),
         now_us=_now_us(night.workspace),
@@ -242,6 +246,11 @@ def tables_of(night: Night) -> list[Path]:
     return [night.outputs, *late_batches(night.outputs)]
 
 
+def revisions_file(workspace: Workspace, date: Date) -> Path:
+    """Name the file of a date's accepted revisions."""
+    return workspace.root / "revisions" / f"{date.isoformat()}.jsonl"
+
+
 def excluded_outputs(tables: Sequence[Path]) -> list[tuple[str, str, int]]:
     """List the outputs that a filter took out and that no later table pays.
 
@@ -267,22 +276,27 @@ def quarantine_file(night: Night) -> Path:
 def _all_read(night: Night) -> bool:
     """Say whether every log is in the tables of the date already, judged as the settings say.
 
-    Once the night is sampled only appeals count: they alone can change what is payable then.
+    Once the night is sampled only appeals and accepted revisions count: they alone can change what
+    is payable then.
     """
     if not is_complete(night.outputs, OUTPUTS_FORMAT):
         return False
     known: dict[str, Any] = {}
     heard: set[str] = set()
+    taken: set[tuple[str, str]] = set()
     for table in tables_of(night):
         manifest = read_manifest(manifest_path(table), OUTPUTS_FORMAT)
         known |= manifest["inputs"]
         heard |= set(manifest["filters"]["appeals"])
+        taken |= {(event, raw) for event, raw in manifest.get("revisions", [])}
     filters = filter_settings(night.workspace, night.date)
     own = read_manifest(night.manifest("outputs"), OUTPUTS_FORMAT)
     same = own["filters"] == plain_filters(filters) and own["currency"] == (
         night.workspace.settings.pool.currency
     )
-    if not (filters.appeals <= heard if is_complete(night.sample, SAMPLE_FORMAT) else same):
+    accepted = read_revisions(revisions_file(night.workspace, night.date))
+    decided = filters.appeals <= heard and {(r.event_id, r.raw_sha256) for r in accepted} <= taken
+    if not (decided if is_complete(night.sample, SAMPLE_FORMAT) else same):
         return False
     for log in find_logs(list(night.logs)):
         reader = LineReader(log)

@@ -36,12 +36,14 @@ from flows.artefacts import (
     write_bytes,
 )
 from flows.books import open_books
+from flows.errors import NightError
 from flows.estimation import ESTIMATES_FORMAT, INFLUENCE_FORMAT, Pool, estimate, ownership_on
 from flows.ingest_schema import OUTPUTS_FORMAT
 from flows.intake import tenant_classes
 from flows.mending import mended
 from flows.night import Night, StepOutcome
 from flows.progress import Step
+from flows.revisions import revision_of, revision_sign
 from flows.sampling import (
     SAMPLE_FORMAT,
     TENANT_CLASS,
@@ -111,7 +113,9 @@ def estimate_step(night: Night, _step: Step) -> StepOutcome:
         night.workspace.require(night.workspace.catalogue, "whoever keeps the catalogue of works")
     )
     owners = ownership_on(catalogue, night.date)
+    taken_back = revision_sign(night.outputs) < 0
     pool_units = pool_of(int(sample["population"]["value_units"]), pool.rate_ppm)
+    pool_units = -pool_units if taken_back else pool_units
     inputs = {
         "influence": sha256_file(night.influence),
         "gains": sha256_file(night.gains),
@@ -128,7 +132,7 @@ def estimate_step(night: Night, _step: Step) -> StepOutcome:
         ownership=owners,
         out_dir=night.works.parent,
         name=night.name,
-        pool=Pool(pool.id, pool_units),
+        pool=Pool(pool.id, pool_units, taken_back),
     )
     return _said_estimates(result.manifest, pool.currency, worked=True)
 
@@ -186,6 +190,25 @@ def unless_nil(function: StepFunction) -> StepFunction:
     return run
 
 
+def by_another_person(function: StepFunction) -> StepFunction:
+    """Have a batch of accepted revisions approved by somebody else than who accepted them."""
+
+    def run(night: Night, step: Step) -> StepOutcome:
+        accepted_by = revision_of(night.outputs).get("accepted_by", [])
+        if night.approved_by in accepted_by:
+            with open_books(night.workspace) as books:
+                posted = settle.posted_evidence(night, books) is not None
+            if not posted:
+                raise NightError(
+                    f"{night.approved_by} accepted the revised values of {night.name} and cannot "
+                    f"approve their adjustment too. Nothing was posted; give the same command with "
+                    f"--approved-by SOMEBODY-ELSE"
+                )
+        return function(night, step)
+
+    return run
+
+
 STEPS: Mapping[str, StepFunction] = {
     "ingest": clock.checked(mended(intake.ingest_step)),
     "filter": intake.filter_step,
@@ -194,7 +217,7 @@ STEPS: Mapping[str, StepFunction] = {
         guarded("influence", INFLUENCE_FORMAT, attribution_step.attribute_step)
     ),
     "estimate": unless_nil(guarded("estimates", ESTIMATES_FORMAT, estimate_step)),
-    "settle": unless_nil(settle.settle_step),
+    "settle": unless_nil(by_another_person(settle.settle_step)),
     "seal": seal.seal_step,
 }
 

@@ -72,7 +72,7 @@ def creator_shares(accruals: PeriodAccruals) -> dict[str, CreatorShare]:
     pool = accruals.pool_units or 1
     return {
         creator: CreatorShare(
-            round(Fraction(share, pool)), isqrt(square) // pool, round(Fraction(generic, pool))
+            round(Fraction(share, pool)), isqrt(square) // abs(pool), round(Fraction(generic, pool))
         )
         for creator, (share, square, generic) in sorted(sums.items())
     }
@@ -179,7 +179,8 @@ class _Sum:
     def line(self, accruals: PeriodAccruals, catalogue: Catalogue, amount: int) -> WorkLine:
         """Make the statement's line."""
         pool = self.pool or 1
-        share_ppt, stderr_ppt = round(Fraction(self.weighted, pool)), isqrt(self.square) // pool
+        share_ppt = round(Fraction(self.weighted, pool))
+        stderr_ppt = isqrt(self.square) // abs(pool)
         half = -(-stderr_ppt * Z95_PPM // PPM)
         work = catalogue.works.get(self.work_id)
         late = self.activity != accruals.period

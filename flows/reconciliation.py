@@ -18,6 +18,7 @@ import polars as pl
 from flows.artefacts import canonical_json, read_manifest, sha256_file, write_bytes
 from flows.data_errors import ArtefactFormatError, ReconciliationError
 from flows.quarantine import read_quarantine
+from flows.revisions import REVISED, revision_sign
 
 RECONCILIATION_FORMAT = "byline-reconciliation/1"
 GATEWAY_FORMAT = "byline-gateway-total/1"
@@ -83,8 +84,9 @@ def reconcile(
     Returns:
         Both sides and the gaps.
     """
+    signs = {table: revision_sign(table) for table in tables}
     facts = (
-        pl.scan_parquet(list(tables))
+        pl.scan_parquet([table for table, sign in signs.items() if not sign])
         # An output that was appealed stands in two tables and is one call.
         .select("event_id", "choice_index", "value_units")
         .unique("event_id")
@@ -95,12 +97,21 @@ def reconcile(
         .collect(engine="streaming")
     )
     calls, units = facts.row(0)
-    revised = "revised_after_sample"  # the call itself is among the outputs already
+    # The call of a revised record is among the outputs already; what was accepted is its value.
+    differences = sum(
+        sign * pl.scan_parquet(table).select(pl.col("value_units").sum()).collect().item()
+        for table, sign in signs.items()
+        if sign
+    )
     rejected = len(
-        {(r.source_file, r.source_line) for r in read_quarantine(quarantine) if r.reason != revised}
+        {
+            (r.source_file, r.source_line)
+            for r in read_quarantine(quarantine)
+            if r.reason not in REVISED
+        }
     )
     calls_gap = calls + rejected - total.calls
-    units = units or 0
+    units = (units or 0) + differences
     value_gap = None if total.value_units is None else units - total.value_units
     small = abs(calls_gap) * 10**6 <= tolerance_ppm * total.calls
     if total.value_units is not None and value_gap is not None:

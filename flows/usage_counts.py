@@ -6,12 +6,12 @@
 2. Shares are estimated for a night as a whole. Where its outputs came from several model versions
    or territories, the count is divided among them as the payable outputs are.
 3. Retrieval, search, indexing and training are counted elsewhere and come from the usage file.
-4. A use counts for an agreement only on days on which it is in force and its licensor has a share.
+4. A use counts for an agreement only on days on which it is in force and its licensor claims a
+   share. What others claim too is held at the close, divided among the claimants by their claims.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -19,12 +19,13 @@ from fractions import Fraction
 import polars as pl
 
 from contracts.agreement import Agreement
-from contracts.dispute import holdings
+from contracts.dispute import contested_parts, holdings
 from contracts.period import Period
 from contracts.terms import Basis
 from contracts.usage import Usage, Use
 from flows.accruals import PPT, NightAccrual, PeriodAccruals
 from flows.knowledge import Knowledge
+from flows.revisions import revision_sign
 
 PER_USE = frozenset({Basis.PER_OUTPUT, Basis.PER_TOKEN})
 _Key = tuple[str, str, str]
@@ -37,10 +38,12 @@ class UsageOfAgreement:
     Args:
         usages: counts of whole works.
         shares: shares of each work by party, adding up to 1.
+        contested: by work, whose its contested share would be, adding up to 1.
     """
 
     usages: tuple[Usage, ...] = ()
     shares: Mapping[str, Mapping[str, Fraction]] = field(default_factory=dict)
+    contested: Mapping[str, Mapping[str, Fraction]] = field(default_factory=dict)
 
 
 def count_usage(
@@ -70,7 +73,7 @@ def count_usage(
         for name in _licensed_by(known, usage.work_id, period) & paying:
             found[name].append(usage)
     return {
-        name: UsageOfAgreement(tuple(usages), _sheets(usages, known, period))
+        name: UsageOfAgreement(tuple(usages), *_sheets(usages, known, period))
         for name, usages in found.items()
     }
 
@@ -88,6 +91,9 @@ def _add_night(
 ) -> None:
     """Add one night's counts to those of the agreements in force on its day."""
     day = night.night.date
+    if revision_sign(night.night.outputs):
+        # Differences of value: the outputs themselves were counted with their own batch.
+        return
     payable = (
         pl.scan_parquet(night.night.outputs)
         .filter(pl.col("payable"))
@@ -101,7 +107,7 @@ def _add_night(
         work = known.catalogue.works.get(work_id)
         if work is None:
             continue
-        for owner in holdings(work.shares_on(day)).shares:
+        for owner in work.shares_on(day):
             for agreement in known.book.for_party(owner, day):
                 rows = counts.get(agreement.agreement_id)
                 if rows is None or not agreement.covers_work(work_id):
@@ -131,7 +137,7 @@ def _usages(rows: Mapping[_Key, Sequence[Fraction]]) -> list[Usage]:
 def _licensed_by(known: Knowledge, work_id: str, period: Period) -> set[str]:
     """Name the agreements that cover somebody's share of a work on a period's last day."""
     work = known.catalogue.works.get(work_id)
-    owners: Iterable[str] = holdings(work.shares_on(period.end)).shares if work else ()
+    owners: Iterable[str] = work.shares_on(period.end) if work else ()
     return {
         agreement.agreement_id
         for owner in owners
@@ -142,10 +148,13 @@ def _licensed_by(known: Knowledge, work_id: str, period: Period) -> set[str]:
 
 def _sheets(
     usages: Iterable[Usage], known: Knowledge, period: Period
-) -> dict[str, dict[str, Fraction]]:
-    """Give who shares each work on the period's last day; contested parts are nobody's yet."""
-    sheets: dict[str, dict[str, Fraction]] = defaultdict(dict)
-    for work_id in sorted(Counter(usage.work_id for usage in usages)):
-        work = known.catalogue.works[work_id]
-        sheets[work_id] = holdings(work.shares_on(period.end)).as_sheet()
-    return dict(sheets)
+) -> tuple[dict[str, dict[str, Fraction]], dict[str, dict[str, Fraction]]]:
+    """Give who shares each work on the period's last day, and whose what is contested would be."""
+    sheets: dict[str, dict[str, Fraction]] = {}
+    contested: dict[str, dict[str, Fraction]] = {}
+    for work_id in sorted({usage.work_id for usage in usages}):
+        claims = known.catalogue.works[work_id].shares_on(period.end)
+        sheets[work_id] = holdings(claims).as_sheet()
+        if parts := contested_parts(claims):
+            contested[work_id] = parts
+    return sheets, contested

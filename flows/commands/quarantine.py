@@ -1,4 +1,4 @@
-"""`byline quarantine list|show|replay|appeal` and `byline sample check`: what was left out."""
+"""`byline quarantine ...` and `byline sample check`: what was left out of a night, and its draw."""
 
 from __future__ import annotations
 
@@ -141,6 +141,46 @@ def appeal(
     emit(
         asdict(granted),
         [f"{granted.event_id}: {granted.excluded_as} taken back by {granted.granted_by}"],
+        as_json=as_json,
+    )
+
+
+@quarantine.command("accept-revision")
+@workspace_option
+@date_option
+@click.argument("event_id")
+@click.option("--accepted-by", required=True, help="Who accepts the revised value, by id.")
+@click.option("--reason", required=True, help="Why the revised value is right.")
+@json_option
+def accept_revision(
+    folder: Path,
+    date: Date,
+    event_id: str,
+    accepted_by: str,
+    reason: str,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Accept the value of a record that changed after its night was sampled.
+
+    The next `byline nightly --date` posts the difference as an adjustment; --approved-by must be
+    somebody else.
+    """
+    from flows.intake import quarantine_file, revisions_file  # noqa: PLC0415 - polars
+    from flows.night import Night  # noqa: PLC0415
+    from flows.revisions import accept  # noqa: PLC0415
+
+    workspace = open_workspace(folder)
+    accepted = accept(
+        revisions_file(workspace, date),
+        quarantine_file(Night(workspace, date, ())),
+        event_id,
+        accepted_by=accepted_by,
+        reason=reason,
+        on=datetime.now(tz=UTC).date(),
+    )
+    emit(
+        asdict(accepted),
+        [f"{accepted.event_id}: revised value accepted by {accepted.accepted_by}"],
         as_json=as_json,
     )
 

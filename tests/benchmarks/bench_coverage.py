@@ -24,8 +24,8 @@ from pathlib import Path
 import polars as pl
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
-STATED_COUNT = 80
-CLASSES = (0, 10, 20, 30, 50, 65, STATED_COUNT, 10**9)
+STATED_COUNT = 30
+CLASSES = (0, 10, 20, STATED_COUNT, 50, 65, 80, 10**9)
 SIZE = 200
 RARE_PART = 100
 _WORD = re.compile(r"[a-z]+")

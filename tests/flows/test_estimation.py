@@ -1,5 +1,6 @@
 """Shares are exact, linear and add up; a census has no error; what is unclear is not divided."""
 
+import math
 import random
 from fractions import Fraction
 
@@ -12,6 +13,7 @@ from flows import estimation_moments
 from flows.artefacts import manifest_path, write_manifest, write_parquet
 from flows.data_errors import ArtefactAlteredError, EstimationError
 from flows.estimation import Ownership, Pool, UnexplainedRule, estimate
+from flows.estimation_shares import quantile_ppm
 from flows.sampling import PPT, SAMPLE_FORMAT, SAMPLE_SCHEMA, weighted_value
 from tests.flows.nights import DAY, fractions, random_influence, write_influence
 
@@ -98,7 +100,11 @@ def slow_shares(night, owners):
         ** 0.5
         for o in names
     }
-    return shares, errors
+    squares = {
+        o: [float((1 - pis[e]) * (weights[e] / x * a[e].get(o, 0)) ** 2) for e in a] for o in names
+    }
+    carrying = {o: sum(s) ** 2 / sum(v * v for v in s) if any(s) else 0 for o, s in squares.items()}
+    return shares, errors, carrying
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -110,16 +116,37 @@ def test_shares_and_errors_are_those_of_the_formulas(tmp_path, seed):
         (works, "work_id", {w: [(w, Fraction(1))] for w in night.splits}),
         (creators, "creator_id", night.splits),
     ):
-        shares, errors = slow_shares(night, owners)
+        shares, errors, carrying = slow_shares(night, owners)
         rows = {row[key]: row for row in table.to_dicts()}
         assert set(rows) | {None} == set(shares)
         for name, row in rows.items():
             assert abs(row["share_ppt"] - shares[name] * PPT) <= PPT / 10**6
             assert row["stderr_ppt"] == pytest.approx(errors[name] * PPT, rel=1e-6, abs=10)
-            half = 1.959964 * errors[name] * PPT
-            assert row["high_ppt"] - row["low_ppt"] == pytest.approx(2 * half, rel=1e-5, abs=20)
+            half = student(carrying[name] - 1) * errors[name] * PPT
+            assert row["high_ppt"] - row["low_ppt"] == pytest.approx(2 * half, rel=3e-3, abs=20)
         assert manifest["unexplained_ppt"] == pytest.approx(float(shares[None] * PPT), rel=1e-6)
         assert manifest["unexplained_stderr_ppt"] == pytest.approx(errors[None] * PPT, rel=1e-6)
+
+
+def student(freedom):
+    """The 97.5 % point by halving, on the density itself; 3 degrees of freedom are the least."""
+    n = max(3.0, freedom)
+    scale = math.exp(math.lgamma((n + 1) / 2) - math.lgamma(n / 2)) / math.sqrt(n * math.pi)
+    low, high = 1.9, 3.3
+    while high - low > 1e-6:
+        x = (low + high) / 2
+        steps = [x * (k + 0.5) / 400 for k in range(400)]
+        inside = sum((1 + t * t / n) ** (-(n + 1) / 2) for t in steps) * x / 400 * scale
+        low, high = (x, high) if inside < 0.475 else (low, x)
+    return low
+
+
+@pytest.mark.parametrize(("outputs", "point"), [(1, 3.182), (5, 2.776), (11, 2.228), (10**6, 1.96)])
+def test_the_interval_is_wider_where_few_outputs_carry_the_noise(outputs, point):
+    """Student's table at one degree of freedom less than outputs of equal noise, at least 3."""
+    assert quantile_ppm(10**30, 10**32 // outputs) == pytest.approx(point * 10**6, rel=2e-3)
+    assert quantile_ppm(10**30, 0) == quantile_ppm(0, 0) == quantile_ppm(10**30, 10**32)
+    assert student(outputs - 1) == pytest.approx(point, rel=1e-3)
 
 
 @given(st.integers(0, 10**12), st.integers(0, 10**6))

@@ -46,6 +46,7 @@ NO_ACCESS = {
     ("payout", "void"): "changes a batch or books it; the change is a leaf of its own",
     ("report", "disclosure"): "a draft of what is to be public; nothing of a creator",
     ("quarantine", "appeal"): "changes what is payable; who decided and why is kept",
+    ("quarantine", "accept-revision"): "changes what is payable; who decided and why is kept",
     ("quarantine", "replay"): "writes a log; shows counts and reasons",
     ("reconcile",): "counts of calls and their value",
     ("retention",): "removes texts; shows names of nights",
