@@ -85,6 +85,24 @@ def holdings(claims: Mapping[str, Fraction]) -> Holdings:
     return Holdings(shares, contested=1 - sum(shares.values(), Fraction(0)))
 
 
+def contested_parts(claims: Mapping[str, Fraction]) -> dict[str, Fraction]:
+    """Say whose the contested part would be, by how much each claims of it.
+
+    Args:
+        claims: claimed shares by party id, as `Work.shares_on` gives them.
+
+    Returns:
+        Parts of the contested share by party id, adding up to 1; empty where nothing is contested.
+
+    >>> contested_parts({"anna": Fraction(7, 10), "bo": Fraction(6, 10)})["anna"]
+    Fraction(1, 2)
+    """
+    safe = holdings(claims).shares
+    beyond = {party: claim - safe.get(party, 0) for party, claim in sorted(claims.items())}
+    total = sum(beyond.values(), Fraction(0))
+    return {party: part / total for party, part in beyond.items() if part} if total else {}
+
+
 def resolve(
     dispute_id: str,
     held_units: int,

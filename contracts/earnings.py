@@ -57,6 +57,7 @@ class EarningInputs:
         pools: what the licensor was apportioned, one for each pool.
         usages: usage of the period, for fees per output and per token.
         shares: shares of each work by party, each adding up to 1.
+        contested: by work, whose its contested share would be, adding up to 1.
         opening: balances at the start of the period.
         adjustments: corrections of earlier periods.
         holds: contested parts of this period's royalty.
@@ -69,6 +70,7 @@ class EarningInputs:
     pools: Sequence[PoolAmount] = ()
     usages: Sequence[Usage] = ()
     shares: Mapping[str, Mapping[str, Fraction]] = field(default_factory=dict)
+    contested: Mapping[str, Mapping[str, Fraction]] = field(default_factory=dict)
     opening: Balances = Balances()  # noqa: RUF009 - frozen, all fields frozen or read-only
     adjustments: Sequence[Adjustment] = ()
     holds: Sequence[Hold] = ()
@@ -132,6 +134,17 @@ class Earnings:
     carried_forward_units: int
     opening: Balances
     closing: Balances
+
+    @property
+    def contested_units(self) -> int:
+        """Fees per use that others claim too: owed once decided, and in none of the lines."""
+        return sum(item.contested_units for item in self.terms)
+
+    @property
+    def converted_units(self) -> int:
+        """What the net came to in the currency of payment."""
+        forward_units = self.opening.carried_forward_units
+        return self.payable_units + self.carried_forward_units - forward_units
 
 
 def compute_earnings(
@@ -321,6 +334,7 @@ def _terms_of_period(
             usages=inputs.usages,
             shares=inputs.shares,
             opening=inputs.opening,
+            contested=inputs.contested,
         )
         for term in terms
     )

@@ -20,6 +20,7 @@ from math import lcm
 
 from contracts.agreement import Agreement
 from contracts.balances import Balances
+from contracts.dispute import CONTESTED
 from contracts.errors import AgreementError
 from contracts.money import Currency, round_half_even, show_units
 from contracts.period import Period
@@ -94,6 +95,8 @@ class TermRoyalty:
         split: step 6, what belongs to others, negative; None where nothing is split.
         counter: the tier counter afterwards; None without tiers.
         works: the licensor's part by work.
+        contested_units: what others claim too and the licensor may be owed once it is decided;
+            in none of the lines.
     """
 
     term: Term
@@ -105,6 +108,7 @@ class TermRoyalty:
     split: WorkingLine | None
     counter: Fraction | None
     works: Mapping[str, int]
+    contested_units: int = 0
 
     @property
     def lines(self) -> tuple[WorkingLine, ...]:
@@ -156,6 +160,7 @@ def term_royalty(
     usages: Sequence[Usage],
     shares: Mapping[str, Mapping[str, Fraction]],
     opening: Balances,
+    contested: Mapping[str, Mapping[str, Fraction]] | None = None,
 ) -> TermRoyalty:
     """Calculate what one term earns in one period.
 
@@ -168,6 +173,7 @@ def term_royalty(
         shares: shares of each work by party, each adding up to 1 (see `dispute.holdings`); a work
             that is not there belongs to the licensor alone.
         opening: balances at the start of the period, for the tier counter.
+        contested: by work, whose its contested share would be (see `dispute.contested_parts`).
 
     Returns:
         The steps with their working.
@@ -179,11 +185,10 @@ def term_royalty(
     deductions = _deductions(term, tiered_units, measured)
     net_units = tiered_units + sum(line.amount_units for line in deductions)
     works, limits = _limited(term, net_units, measured)
-    own, split_line = _own_part(term, agreement, works, shares)
+    own, held_units, split_line = _own_part(term, agreement, works, shares, contested or {})
     usage = WorkingLine(f"{term.term_id}: payable usage", measured.usage_text, 0)
-    result = TermRoyalty(
-        term, usage, gross, tiers, tuple(deductions), tuple(limits), split_line, counter, own
-    )
+    steps = usage, gross, tiers, tuple(deductions), tuple(limits), split_line
+    result = TermRoyalty(term, *steps, counter, own, held_units)
     assert result.royalty_units == sum(own.values()), (result, own)
     assert gross_units >= 0, gross_units
     return result
@@ -357,12 +362,14 @@ def _own_part(
     agreement: Agreement,
     works: Mapping[str, int],
     shares: Mapping[str, Mapping[str, Fraction]],
-) -> tuple[dict[str, int], WorkingLine | None]:
-    """Keep the licensor's part of every work that has a sheet of shares."""
+    contested: Mapping[str, Mapping[str, Fraction]],
+) -> tuple[dict[str, int], int, WorkingLine | None]:
+    """Keep the licensor's part of every work that has a sheet, and what he may win of it."""
     if term.basis in POOL_BASES:
-        return dict(works), None
+        return dict(works), 0, None
     licensor = agreement.licensor
     own = {}
+    held_units = 0
     lines = []
     for work, units in works.items():
         sheet = shares.get(work)
@@ -372,10 +379,17 @@ def _own_part(
         parties = sorted(sheet)
         parts = dict(zip(parties, split(units, [sheet[party] for party in parties]), strict=True))
         own[work] = parts.get(licensor, 0)
+        claims = contested.get(work, {})
+        won = split(parts.get(CONTESTED, 0), list(claims.values())) if claims else []
+        held_units += dict(zip(claims, won, strict=True)).get(licensor, 0)
         money = show_units(units, agreement.currency)
         lines.append(f"{work}: {money} x {show_rate(sheet.get(licensor, Fraction(0)))}")
     others_units = sum(works.values()) - sum(own.values())
     if not lines:
-        return own, None
+        return own, held_units, None
     shown = "; ".join(lines[:4]) + (f"; and {len(lines) - 4} more works" if lines[4:] else "")
-    return own, WorkingLine(f"{term.term_id}: share of co-creators", shown, -others_units)
+    return (
+        own,
+        held_units,
+        WorkingLine(f"{term.term_id}: share of co-creators", shown, -others_units),
+    )

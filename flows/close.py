@@ -23,7 +23,7 @@ from contracts.balances import Balances, ReserveTranche
 from contracts.money import format_units
 from contracts.period import Period
 from contracts.store import ContractStore
-from flows.artefacts import canonical_json, read_manifest, write_bytes
+from flows.artefacts import canonical_json, read_manifest, sha256_file, write_bytes
 from flows.books import open_books, read_agreements
 from flows.close_entries import Paper
 from flows.close_plan import ClosePlan, agreements_of
@@ -147,7 +147,9 @@ def make_plan(
         closing = read_manifest(closing_file(workspace, period), CLOSE_FORMAT)
         approved_by = closing["approved_by"]
     inputs = work.write_inputs()
-    paper = Paper(prepared_by, approved_by, {"close-inputs": inputs})
+    rates = work.file("rates")
+    digest = sha256_file(rates) if rates.exists() else ""
+    paper = Paper(prepared_by, approved_by, {"close-inputs": inputs}, digest)
     opening = opening_balances(workspace, work.known.book, period)
     return work.plan(opening, paper)
 

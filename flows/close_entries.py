@@ -11,6 +11,10 @@ guarantee       Dr Expenses, Cr RoyaltiesPayable
 recoupment      Dr RoyaltiesPayable, Cr RoyaltyAdvances
 debit           what a correction took back beyond what there was, kept for later royalties
 tax             VAT added, withholding kept back
+hold            fees per use that others claim too: Dr the expense, Cr Disputed of each claimant;
+                decided later, an adjustment takes the hold back and another one pays the winner
+conversion      the net of who is paid in another currency: out of RoyaltiesPayable in the one and
+                into it in the other, through the exchange account of the pair
 
 An entry names one payee at most: who checks his own statement sees nobody else's money.
 """
@@ -21,6 +25,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from contracts.earning_lines import CONVERSION
 from contracts.earnings import Earnings
 from contracts.period import Period
 from flows.division import Division, PoolDivision
@@ -47,11 +52,13 @@ class Paper:
         prepared_by: who prepares the close.
         approved_by: who approves it; None where nothing is booked.
         evidence: digests of the files behind the division.
+        rates: digest of the exchange rates; empty where there are none.
     """
 
     prepared_by: str
     approved_by: str | None = None
     evidence: Mapping[str, str] = field(default_factory=dict)
+    rates: str = ""
 
 
 def close_entries(
@@ -77,8 +84,10 @@ def close_entries(
         result.agreement_id: sum(pool.units_of(result.agreement_id) for pool in division.pools)
         for result in earnings
     }
+    entries += _holds(book, restatement, earnings)
     for result in earnings:
         entries += _of_agreement(book, result, base[result.agreement_id])
+        entries.append(_conversion(book, result))
     return [entry for entry in entries if entry is not None]
 
 
@@ -235,3 +244,60 @@ def _of_agreement(book: _Book, result: Earnings, base_units: int) -> Iterator[Jo
     }
     what = f"Taxes of agreement {result.agreement_id} v{result.version}"
     yield book.entry("tax", f"tax/{result.agreement_id}", what, change, currency=result.currency)
+
+
+def _holds(
+    book: _Book, restatement: Restatement, earnings: Sequence[Earnings]
+) -> Iterator[JournalEntry | None]:
+    """Hold what several claim of fees per use, and take back what is held no longer."""
+    for result in earnings:
+        account = chart.disputed(result.payee_id)
+        name = f"{result.agreement_id} v{result.version}"
+        yield book.entry(
+            "hold",
+            f"hold/{result.agreement_id}",
+            f"Fees per use of agreement {name} that others claim too",
+            {chart.ROYALTY_EXPENSE: result.contested_units, account: -result.contested_units},
+            currency=result.currency,
+            evidence=book.paper.evidence,
+        )
+        for (agreement_id, period), units in sorted(restatement.held.items()):
+            if agreement_id == result.agreement_id:
+                yield book.entry(
+                    "adjustment",
+                    f"hold/{agreement_id}/{period.text}",
+                    f"Held of {period.text} for agreement {name}: claims changed or were decided",
+                    {chart.ROYALTY_EXPENSE: units, account: -units},
+                    currency=result.currency,
+                    is_approved=True,
+                    evidence=book.paper.evidence,
+                )
+
+
+def _conversion(book: _Book, result: Earnings) -> JournalEntry | None:
+    """Turn the net of an agreement into the currency it is paid in; each currency balances."""
+    if result.payment_currency == result.currency or not result.net_units:
+        return None
+    account = chart.exchange(result.currency, result.payment_currency)
+    payable = chart.royalties_payable(result.payee_id)
+    # A net below half a unit of the other currency comes to nothing there and stays as it is.
+    if not result.converted_units:
+        return None
+    cited = {"rates": book.paper.rates} if book.paper.rates else {}
+    rate = result.lines[CONVERSION - 1].formula
+    return JournalEntry(
+        scope=SCOPE,
+        key=f"{book.period}/conversion/{result.agreement_id}",
+        kind="conversion",
+        period=book.period,
+        effective_on=Period(book.period).end.isoformat(),
+        description=f"Net of agreement {result.agreement_id} v{result.version}: {rate}"[:2000],
+        postings=[
+            Posting(account, result.currency, -result.net_units),
+            Posting(account, result.payment_currency, result.converted_units),
+            Posting(payable, result.currency, result.net_units),
+            Posting(payable, result.payment_currency, -result.converted_units),
+        ],
+        prepared_by=book.paper.prepared_by,
+        evidence={**book.paper.evidence, **cited},
+    )

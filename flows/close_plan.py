@@ -86,6 +86,7 @@ def plan_close(
                     pools=pool_amounts(agreement, division.pools),
                     usages=usage.get(agreement.agreement_id, UsageOfAgreement()).usages,
                     shares=usage.get(agreement.agreement_id, UsageOfAgreement()).shares,
+                    contested=usage.get(agreement.agreement_id, UsageOfAgreement()).contested,
                     opening=_opening(agreement, opening, restatement),
                     adjustments=restatement.adjustments.get(agreement.agreement_id, ()),
                     fx=fx,

@@ -263,22 +263,25 @@ def _busy(workspace: Workspace, books: LedgerStore) -> dict[str, str]:
 
 
 def _owed(workspace: Workspace, books: LedgerStore, holds: Mapping[str, str]) -> list[Owed]:
-    """Read what every payee is owed, and his threshold."""
-    currency = workspace.settings.pool.currency
+    """Read what every payee is owed in each currency, and his threshold."""
+    book = read_agreements(workspace)
+    currencies = {workspace.settings.pool.currency, *(a.currency for a in book.agreements)}
+    currencies |= {a.payment_currency for a in book.agreements}
     closed = [
         p for p in sorted({s.entry.period for s in books.entries()})
         if books.period_status(p) is PeriodStatus.CLOSED
     ]  # fmt: skip
-    thresholds = _thresholds(read_agreements(workspace), currency)
+    thresholds = {currency: _thresholds(book, currency) for currency in currencies}
     return [
         Owed(
             payee_id=(payee := account.removeprefix(chart.PAYABLE_PREFIX)),
             currency=currency,
             amount_units=-units,
             statement_number=f"{closed[-1] if closed else 'open'}/{payee}",
-            threshold_units=thresholds.get(payee, 0),
+            threshold_units=thresholds[currency].get(payee, 0),
             held=holds.get(payee, ""),
         )
+        for currency in sorted(currencies)
         for account, units in books.balances(chart.PAYABLE_PREFIX, currency).items()
         if units
     ]

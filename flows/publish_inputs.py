@@ -17,7 +17,6 @@ from contracts.accrual import Standing
 from contracts.agreement import AgreementBook
 from contracts.catalogue import Catalogue
 from contracts.earnings import Earnings
-from contracts.money import format_units
 from contracts.period import Period
 from contracts.work import load_catalogue
 from flows.accruals import Claim
@@ -29,11 +28,11 @@ from flows.intake import quarantine_file
 from flows.publish_account import Account
 from flows.publish_book import BookView
 from flows.publish_facts import PayeeFacts, PeriodFacts, changes_since, history_of
+from flows.publish_notes import notes_on_claims, notes_on_money
 from flows.publish_works import CreatorShare, WorkIndex, creator_shares
 from flows.quarantine import read_quarantine
 from flows.sampling import SAMPLE_FORMAT
 from flows.workspace import Workspace
-from ledger import chart
 from reports.settlement import CreatorLine, SettlementInputs, UsageCounts
 from reports.statement_earnings import adjustments_of, movements_of, reserves_of, working_of
 from reports.statement_inputs import (
@@ -117,7 +116,10 @@ class Gathering:
             excluded=tuple(ExcludedTraffic(*item) for item in self.usage.excluded.items()),
             decoys=DecoyLevel(self.decoys, share.generic_ppt, share.share_ppt - share.generic_ppt),
             changes=changes_since(self._before(), self.facts, payee_id, self.usage),
-            notes=tuple(self._notes(claims)),
+            notes=(
+                *notes_on_claims(self.plan, claims),
+                *notes_on_money(self.view, payee_id, earnings, self.currency),
+            ),
             unrecouped_opening_units=sum(e.opening.unrecouped_units for e in earnings),
             unrecouped_closing_units=sum(e.closing.unrecouped_units for e in earnings),
             reserves=reserves_of(earnings),
@@ -207,27 +209,6 @@ class Gathering:
 
     def _rate_ppm(self) -> int:
         return self.workspace.settings.pool.rate_ppm
-
-    def _notes(self, claims: Sequence[Claim]) -> Iterator[str]:
-        for claim in claims:
-            portion = self.plan.apportionment.portions[claim_id(claim)]
-            amount = format_units(portion.attribution_units, self.currency)
-            code = self.currency.partition("/")[0]
-            if claim.standing is Standing.UNLICENSED:
-                yield (
-                    f"{claim.creator_id} has no agreement on this pool. {code} {amount} of it "
-                    f"stand in the account {chart.UNLICENSED} and were not given to anybody else."
-                )
-            elif portion.destination == "below_noise":
-                yield (
-                    f"The 95 % interval of {claim.creator_id} contains zero, so its part of "
-                    f"{code} {amount} was not paid; it stands in {chart.BELOW_NOISE}."
-                )
-            elif portion.accrual_units < 0:
-                yield (
-                    f"The works of {claim.creator_id} made the sampled outputs less likely on "
-                    f"balance: the accrual is negative and the floor at zero applies."
-                )
 
 
 def payees_of(

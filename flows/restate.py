@@ -45,6 +45,7 @@ from flows.usage_counts import UsageOfAgreement, count_usage, has_fee_per_use
 
 SHOWN_WORKS = 3
 _Weights = dict[str, Counter[str]]
+_ByPeriod = Counter[tuple[str, Period]]
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,15 @@ class Restatement:
         moved: units that came to (or left, negative) each suspense destination, by period.
         reasons: what changed, in one sentence, by period.
         counters: tier counters after the last closed period, of agreements calculated again.
+        held: how much more (or less, negative) fees per use of contested works come to that are
+            held for an agreement, by agreement id and period.
     """
 
     adjustments: Mapping[str, tuple[Adjustment, ...]] = field(default_factory=dict)
     moved: Mapping[Period, Mapping[str, int]] = field(default_factory=dict)
     reasons: Mapping[Period, str] = field(default_factory=dict)
     counters: Mapping[str, Mapping[str, Fraction]] = field(default_factory=dict)
+    held: Mapping[tuple[str, Period], int] = field(default_factory=dict)
 
     @property
     def periods(self) -> list[Period]:
@@ -108,13 +112,20 @@ def restate(past: Sequence[PastPeriod], before: Knowledge, now: Knowledge) -> Re
     pools_before = {p.period: restated_pools(p.division, before) for p in past}
     pools_now = {p.period: restated_pools(p.division, now) for p in past}
     affected = _affected(past, pools_before, pools_now, (before.book, now.book))
-    old, _ = _royalties(past, pools_before, before, affected)
-    new, counters = _royalties(past, pools_now, now, affected)
+    old, held_before, _ = _royalties(past, pools_before, before, affected)
+    new, held_now, counters = _royalties(past, pools_now, now, affected)
+    held = {
+        key: units
+        for key in sorted(held_before.keys() | held_now.keys())
+        if (units := held_now[key] - held_before[key])
+    }
     adjustments: dict[str, list[Adjustment]] = defaultdict(list)
     for agreement_id, period in sorted(old.keys() | new.keys()):
         units = new.get((agreement_id, period), 0) - old.get((agreement_id, period), 0)
         if units:
-            kind, reason = _cause(agreement_id, pools_before[period], pools_now[period])
+            held_units = held.get((agreement_id, period), 0)
+            pools = pools_before[period], pools_now[period]
+            kind, reason = _cause(agreement_id, *pools, held_units)
             adjustments[agreement_id].append(Adjustment(kind, units, period, reason))
     moved = {
         period: {
@@ -130,7 +141,7 @@ def restate(past: Sequence[PastPeriod], before: Knowledge, now: Knowledge) -> Re
         for period in pools_now
     }
     return Restatement(
-        {name: tuple(mine) for name, mine in adjustments.items()}, moved, reasons, counters
+        {name: tuple(mine) for name, mine in adjustments.items()}, moved, reasons, counters, held
     )
 
 
@@ -271,9 +282,14 @@ def _royalties(
     pools: Mapping[Period, Sequence[PoolDivision]],
     known: Knowledge,
     affected: Sequence[str],
-) -> tuple[dict[tuple[str, Period], int], dict[str, Mapping[str, Fraction]]]:
-    """Calculate agreements over all closed periods, their tier counters running through."""
-    royalties: dict[tuple[str, Period], int] = {}
+) -> tuple[_ByPeriod, _ByPeriod, dict[str, Mapping[str, Fraction]]]:
+    """Calculate agreements over all closed periods, their tier counters running through.
+
+    Returns:
+        Royalties and what is held in dispute, by agreement and period; the counters at the end.
+    """
+    royalties: _ByPeriod = Counter()
+    held: _ByPeriod = Counter()
     counters: dict[str, Mapping[str, Fraction]] = {}
     for item in past:
         settled = {a.agreement_id: a for a in known.book.to_settle(item.period)}
@@ -288,16 +304,21 @@ def _royalties(
                 pools=pool_amounts(agreement, pools[item.period]),
                 usages=mine.usages,
                 shares=mine.shares,
+                contested=mine.contested,
                 opening=Balances(counters=counters.get(name, {})),
             )
             result = compute_earnings(agreement, item.period, inputs)
             royalties[name, item.period] = result.royalty_units
+            held[name, item.period] = result.contested_units
             counters[name] = result.closing.counters
-    return royalties, counters
+    return royalties, held, counters
 
 
 def _cause(
-    agreement_id: str, before: Sequence[PoolDivision], now: Sequence[PoolDivision]
+    agreement_id: str,
+    before: Sequence[PoolDivision],
+    now: Sequence[PoolDivision],
+    held_units: int,
 ) -> tuple[AdjustmentType, str]:
     """Say why an agreement comes out differently: by where the money of its works comes from."""
     works: set[str] = set()
@@ -313,7 +334,7 @@ def _cause(
                 if old.suspended[name].get(work_id, 0) > new.suspended[name].get(work_id, 0)
             }
     if not works:
-        return AdjustmentType.RATE_CORRECTION, f"terms of {agreement_id} that were not applied"
+        return _cause_of_fees(agreement_id, held_units)
     shown = ", ".join(sorted(works)[:SHOWN_WORKS])
     more = f" and {len(works) - SHOWN_WORKS} more" if len(works) > SHOWN_WORKS else ""
     if "disputed" in sources:
@@ -323,6 +344,16 @@ def _cause(
     if "unlicensed" in sources:
         return AdjustmentType.BACKPAY_MATCH, f"agreement for {shown}{more} signed later"
     return AdjustmentType.OWNERSHIP_CONFLICT_RELEASE, f"shares of {shown}{more} corrected"
+
+
+def _cause_of_fees(agreement_id: str, held_units: int) -> tuple[AdjustmentType, str]:
+    """Say why fees come out differently: claims opened or decided, or other terms."""
+    if held_units < 0:
+        return AdjustmentType.DISPUTE_RELEASE, f"fees per use of {agreement_id}: dispute decided"
+    if held_units > 0:
+        text = f"fees per use of {agreement_id}: works that others claim too"
+        return AdjustmentType.OWNERSHIP_CONFLICT_RELEASE, text
+    return AdjustmentType.RATE_CORRECTION, f"terms of {agreement_id} that were not applied"
 
 
 def _suspended(pools: Sequence[PoolDivision], name: str) -> int:

@@ -30,6 +30,8 @@ UNEXPLAINED = "Liabilities:Suspense:Unexplained"
 DISPUTED = "Liabilities:Suspense:Disputed"
 SUSPENSE = (UNLICENSED, UNMATCHED, BELOW_NOISE, UNEXPLAINED, DISPUTED)
 
+EXCHANGE_PREFIX = "Equity:Exchange:"
+
 ACCRUED_PREFIX = "Liabilities:Accrued:"
 PAYABLE_PREFIX = "Liabilities:RoyaltiesPayable:"
 ADVANCE_PREFIX = "Assets:RoyaltyAdvances:"
@@ -70,6 +72,16 @@ def debit_balance(payee_id: str) -> str:
 def disputed(payee_id: str) -> str:
     """Name the account of what a payee would be owed if a dispute ends in his favour."""
     return _named(DISPUTED_PREFIX, payee_id)
+
+
+def exchange(from_currency: str, to_currency: str) -> str:
+    """Name the account through which one currency is turned into another, CODE/SCALE both.
+
+    >>> exchange("USD/6", "EUR/2")
+    'Equity:Exchange:USD-EUR'
+    """
+    codes = (currency.partition("/")[0] for currency in (from_currency, to_currency))
+    return check_account_id(EXCHANGE_PREFIX + "-".join(codes))
 
 
 def owner_of(account_id: str) -> str | None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from contracts.earning_lines import ADJUSTMENTS, EarningLine
+from contracts.earning_lines import ADJUSTMENTS, CONVERSION, EarningLine
 from contracts.earnings import Earnings
+from contracts.money import format_units
 from reports.statement_inputs import (
     ADJUSTMENT_TYPES,
     AdjustmentLine,
@@ -71,8 +72,21 @@ def movements_of(earnings: Earnings) -> tuple[Movement, ...]:
         Movement("held", -earnings.held_units, agreement),
         Movement("indirect_tax", earnings.indirect_tax_units, agreement),
         Movement("withholding_tax", -earnings.withheld_units, agreement),
+        *_converted(earnings),
     )
     return tuple(movement for movement in movements if movement.amount_units)
+
+
+def _converted(earnings: Earnings) -> Iterator[Movement]:
+    """Say what of the net was turned into the currency of payment, at which rate."""
+    if earnings.payment_currency != earnings.currency and earnings.converted_units:
+        line = next(line for line in earnings.lines if line.step == CONVERSION)
+        units = earnings.converted_units
+        amount = format_units(units, earnings.payment_currency)
+        code = earnings.payment_currency.partition("/")[0]
+        yield Movement(
+            "currency_conversion", -earnings.net_units, f"{line.formula} = {code} {amount}"
+        )
 
 
 def adjustments_of(earnings: Earnings) -> Iterator[AdjustmentLine]:
