@@ -10,11 +10,12 @@ over the corpus the weights add up to zero. They say who gave more than others o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from attribution.corpus import read_corpus
 from attribution.errors import IndexMismatchError, RecipeError, ScoringError
@@ -77,13 +78,7 @@ def unroll_period(
         RecipeError: the recipe is missing, or does not lead to the recorded weights.
         ScoringError: the model has no tokenizer to read texts with.
     """
-    named = GradientIndex.open(index_dir).manifest.content["inputs"]["model"]
-    found = model_digest(model_dir)
-    if named != found:
-        raise IndexMismatchError(
-            f"index {index_dir} was built from model {named[:12]}, {model_dir} is {found[:12]}; "
-            f"another run than the one that was paid for would be unrolled. Put that model back"
-        )
+    _check_model(index_dir, model_dir)
     final = load_model(model_dir)
     if final.tokenizer is None:
         raise ScoringError(
@@ -94,21 +89,38 @@ def unroll_period(
     setup = setup_of(model_dir, corpus, encoded)
     run = Unrolling(load_model(setup.start).model, setup.rows, setup.recipe, encoded, values)
     result = run.influence(progress)
-    with torch.no_grad():
-        context = setup.recipe.context or final.context
-        recorded = float(sum(valued_losses(final.model, encoded, values, context)))
-    apart = abs(result.loss - recorded) / max(abs(recorded), 1e-300)
-    if apart > REPLAY_APART_MAX:
-        raise RecipeError(
-            f"after the replay the outputs lose {result.loss:.6g}, by the weights in {model_dir} "
-            f"{recorded:.6g}: this recipe does not lead to that model, so nothing was compared. "
-            f"Ask for the recipe that the model was trained by"
-        )
+    context = setup.recipe.context or final.context
+    apart = _apart(result.loss, valued_losses(final.model, encoded, values, context), model_dir)
+    smooth = run.metasmoothness() if smoothness else None
     units: dict[str, float] = {}
     tokens: dict[str, int] = {}
     for document, value, rows in zip(corpus, result.influence, setup.rows, strict=True):
         work = document.group_id
         units[work] = units.get(work, 0.0) + float(value)
         tokens[work] = tokens.get(work, 0) + sum(row.scored for row in rows)
-    smooth = run.metasmoothness() if smoothness else None
     return UnrolledPeriod(units, tokens, apart, smooth, result.steps, result.memory_bytes)
+
+
+def _check_model(index_dir: Path, model_dir: Path) -> None:
+    """Refuse a model that the index was not built from."""
+    named = GradientIndex.open(index_dir).manifest.content["inputs"]["model"]
+    found = model_digest(model_dir)
+    if named != found:
+        raise IndexMismatchError(
+            f"index {index_dir} was built from model {named[:12]}, {model_dir} is {found[:12]}; "
+            f"another run than the one that was paid for would be unrolled. Put that model back"
+        )
+
+
+def _apart(replayed: float, losses: Iterator[Tensor], model_dir: Path) -> float:
+    """Return how far the replayed loss is from the recorded weights', or refuse the recipe."""
+    with torch.no_grad():
+        recorded = float(sum(losses))
+    apart = abs(replayed - recorded) / max(abs(recorded), 1e-300)
+    if apart > REPLAY_APART_MAX:
+        raise RecipeError(
+            f"after the replay the outputs lose {replayed:.6g}, by the weights in {model_dir} "
+            f"{recorded:.6g}: this recipe does not lead to that model, so nothing was compared. "
+            f"Ask for the recipe that the model was trained by"
+        )
+    return apart

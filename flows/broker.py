@@ -58,6 +58,23 @@ class Broker:
                 self._app.send_task(ATTRIBUTE, args=arguments, task_id=task_id)
                 self._sent.append(task_id)
 
+    def ask(self, task: str, arguments: Sequence[object], name: str, queue: str) -> None:
+        """Send one message of any task to a queue.
+
+        Args:
+            task: name of the task.
+            arguments: plain values.
+            name: begins the message's id.
+            queue: where it waits.
+
+        Raises:
+            BrokerError: the broker cannot be reached.
+        """
+        with self._in_our_words():
+            task_id = f"{name}-{uuid.uuid4().hex}"
+            self._app.send_task(task, args=list(arguments), task_id=task_id, queue=queue)
+            self._sent.append(task_id)
+
     def waiting(self) -> int:
         """Count the messages that wait in the queue; those that a worker holds are not among them.
 

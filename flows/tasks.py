@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
 ATTRIBUTE = "byline.attribute_shard"
+RETRAIN = "byline.make_retrain"
 
 
 def attribute_shard(
@@ -59,7 +60,7 @@ def make_app(settings: BrokerSettings, *, store: str | None = None) -> Celery:
         store: for a worker, its own view of the shard folder.
 
     Returns:
-        The app, with the task registered.
+        The app, with the tasks registered.
 
     Raises:
         BrokerError: no broker is set.
@@ -78,8 +79,19 @@ def make_app(settings: BrokerSettings, *, store: str | None = None) -> Celery:
         trial = Trial(settings.attempts, settings.shard_limit_s, take_over)
         return attribute_shard(store_, shard, store, trial)
 
+    def retrain(setup: str, out: str, plan: dict[str, Any], name: str) -> bool:
+        from flows.retrains import make_retrain  # noqa: PLC0415 - it imports this module
+
+        return make_retrain(setup, out, plan, name)
+
     app.task(task, name=ATTRIBUTE, ignore_result=True)
+    app.task(retrain, name=RETRAIN, ignore_result=True)
     return app
+
+
+def retrain_queue(settings: BrokerSettings) -> str:
+    """Name the queue in which retrains wait, beside that of the shards."""
+    return f"{settings.queue}-retrains"
 
 
 def app_settings(settings: BrokerSettings) -> dict[str, Any]:

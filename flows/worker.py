@@ -17,7 +17,7 @@ from pathlib import Path
 
 from flows.locks import hold, look
 from flows.shards import ShardStore
-from flows.tasks import make_app
+from flows.tasks import make_app, retrain_queue
 from flows.workspace import Workspace
 
 
@@ -37,13 +37,14 @@ def run_worker(workspace: Workspace, *, name: str = "worker", log_level: str = "
     workers = ShardStore(workspace.shards).workers
     _forget_dead(workers, name, host)
     node = f"{name}-{os.getpid()}@{host}"
+    queues = f"{workspace.settings.broker.queue},{retrain_queue(workspace.settings.broker)}"
     with hold(workers, node):
         app.worker_main(
             [
                 "worker",
                 "--pool=solo",
                 "--concurrency=1",
-                f"--queues={workspace.settings.broker.queue}",
+                f"--queues={queues}",
                 f"--hostname={node}",
                 f"--loglevel={log_level}",
                 "--without-gossip",

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from flows.commands.options import emit, json_option
+from flows.commands.options import emit, json_option, open_workspace
 
 FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 NEW = click.Path(path_type=Path, file_okay=False)
@@ -50,6 +50,7 @@ def evaluate() -> None:
 )
 @click.option("--seed", default=0, show_default=True, help="Draws what is left out.")
 @click.option("--processes", default=1, show_default=True, help="Retrains at the same time.")
+@click.option("--workspace", "home", type=FOLDER, help="Its broker's workers make retrains too.")
 @json_option
 def build(  # noqa: PLR0913, PLR0917 - the options of one command
     folder: Path,
@@ -62,12 +63,14 @@ def build(  # noqa: PLR0913, PLR0917 - the options of one command
     orders: tuple[int, ...],
     seed: int,
     processes: int,
+    home: Path | None,
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Retrain without some documents, again and again, and keep every outcome."""
-    from attribution.evaluation.removal import TruthPlan, build_truth  # noqa: PLC0415 - torch
-    from attribution.evaluation.setup import open_setup  # noqa: PLC0415
+    from attribution.evaluation.removal import TruthPlan  # noqa: PLC0415 - torch
     from flows.progress import Reporter  # noqa: PLC0415
+    from flows.retrains import build_by_workers  # noqa: PLC0415
+    from flows.settings import BrokerSettings  # noqa: PLC0415
 
     plan = TruthPlan(
         halves=halves,
@@ -78,9 +81,17 @@ def build(  # noqa: PLR0913, PLR0917 - the options of one command
         orders=orders,
         seed=seed,
     )
+    broker = BrokerSettings() if home is None else open_workspace(home).settings.broker
     with Reporter().step("retrain") as step:
-        run = open_setup(folder).retrains()
-        truth = build_truth(run, out, plan, processes=processes, progress=step.update)
+        truth = build_by_workers(
+            folder,
+            out,
+            plan,
+            broker,
+            processes=processes,
+            progress=step.update,
+            say=lambda line: click.echo(line, err=True),
+        )
         made = {kind: len(rows) for kind, rows in sorted(truth.losses.items())}
         step.result(f"{sum(made.values())} retrains")
     lines = [f"{kind:<10} {count}" for kind, count in made.items()]

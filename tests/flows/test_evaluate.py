@@ -66,7 +66,7 @@ def test_the_table_is_printed_and_written(folder, capsys):
     assert "embedding: skipped, method embedding needs the folder" in printed
     assert "embedding could not run" in page
     assert "A second training order (order5, 4 creators)" in page
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 3
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page)
     assert run([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == result["rows"]
