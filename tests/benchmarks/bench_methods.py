@@ -28,6 +28,7 @@ PASSAGES = ROOT.parent / "shared" / "data" / "corpus_a.jsonl.gz"
 DECOYS, CONTEXT = 60, 128
 SMALLER = (
     "bidirectional.candidates=100",  # of 743: the documents that ekfac_index ranks best
+    "unrolled.smoothness=false",  # three more training runs; `byline audit reperform` prints it
     "stride.epochs=1",  # of 3: the operators read every document once
     f"retraining.folder={BENCH / 'retrain'}",  # what the truth itself rests on, in part
     "retraining.retrains=40",
