@@ -61,8 +61,9 @@ def plan(encoded: Sequence[Encoded], context: int, token_budget: int) -> list[li
         Batches of positions in `encoded`, longest documents first. Documents
         without a scored token are in no batch.
     """
-    cut = [windows(row, context) for row in encoded]
-    longest = [max((len(w.input_ids) for w in pieces), default=0) for pieces in cut]
+    # Lengths only: the windows themselves would be a second copy of the corpus.
+    cut = [[len(w.input_ids) for w in windows(row, context)] for row in encoded]
+    longest = [max(lengths, default=0) for lengths in cut]
     order = sorted((i for i, n in enumerate(longest) if n), key=lambda i: (-longest[i], i))
     batches: list[list[int]] = []
     width = count = 0

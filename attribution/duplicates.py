@@ -15,7 +15,7 @@ Containment is not similarity: a short quotation of a long text is not a duplica
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from datasketch import MinHash, MinHashLSH
@@ -61,7 +61,7 @@ def evidence_clusters(documents: Iterable[Document], threshold: float = 0.8) -> 
     known = list(documents)
     parent = list(range(len(known)))
     first_of: dict[bytes, int] = {}
-    shingles: dict[int, frozenset[bytes]] = {}
+    distinct: dict[int, Document] = {}
     for place, document in enumerate(known):
         words = _words(document)
         digest = hashlib.sha256(b"\x00".join(words)).digest()
@@ -69,8 +69,8 @@ def evidence_clusters(documents: Iterable[Document], threshold: float = 0.8) -> 
             _join(parent, place, first_of[digest])
             continue
         first_of[digest] = place
-        shingles[place] = _shingles(words)
-    for left, right in _similar_pairs(shingles, threshold):
+        distinct[place] = document
+    for left, right in _similar_pairs(distinct, threshold):
         _join(parent, left, right)
     members: dict[int, list[str]] = {}
     for place, document in enumerate(known):
@@ -84,21 +84,27 @@ def similarity(left: Document, right: Document) -> float:
     return _jaccard(_shingles(_words(left)), _shingles(_words(right)))
 
 
-def _similar_pairs(
-    shingles: dict[int, frozenset[bytes]], threshold: float
-) -> list[tuple[int, int]]:
-    """Return the pairs whose real similarity reaches the threshold."""
+def _similar_pairs(distinct: Mapping[int, Document], threshold: float) -> list[tuple[int, int]]:
+    """Return the pairs whose real similarity reaches the threshold.
+
+    Shingles are made again for each candidate: kept, they would take a hundred bytes a word.
+    """
     index = MinHashLSH(threshold=max(0.1, threshold - _SLACK), num_perm=_PERMUTATIONS)
     # The permutations are drawn once; every signature is a copy that shares them.
     blank = MinHash(num_perm=_PERMUTATIONS, seed=_SEED)
     pairs = []
-    for place, own in shingles.items():
+    for place, document in distinct.items():
+        own = _shingles(_words(document))
         if not own:
             continue
         signature = blank.copy()
         signature.update_batch(sorted(own))
         near = sorted(index.query(signature))
-        pairs += [(other, place) for other in near if _jaccard(shingles[other], own) >= threshold]
+        pairs += [
+            (other, place)
+            for other in near
+            if _jaccard(_shingles(_words(distinct[other])), own) >= threshold
+        ]
         index.insert(place, signature)
     return pairs
 

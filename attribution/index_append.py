@@ -28,7 +28,7 @@ from attribution.index_store import RowWriter, documents_parquet, finish_shard
 from attribution.influence import Attributor
 from attribution.recorders import RowRecorder
 from attribution.signing import Signer
-from attribution.tokens import Encoded, check_ids, encode_document
+from attribution.tokens import Encoded, EncodedRows, check_ids, encode_document
 
 
 def append_documents(
@@ -68,7 +68,7 @@ def append_documents(
                 )
         attributor = Attributor(index)
         loaded = attributor.final
-        encoded = [encode_document(document, loaded.tokenizer) for document in added]
+        encoded = EncodedRows(encode_document(document, loaded.tokenizer) for document in added)
         check_ids(encoded, [d.document_id for d in added], loaded.vocab_size)
         content = dict(index.manifest.content)
         weights = _weigh(index, added.documents, content, duplicate_threshold)

@@ -46,7 +46,7 @@ from attribution.preconditioner import fit
 from attribution.recorders import RowRecorder
 from attribution.signing import Signer
 from attribution.token_budget import find_token_budget, memory_allowed
-from attribution.tokens import Encoded, check_agreement, check_ids, encode_document
+from attribution.tokens import EncodedRows, check_agreement, check_ids, encode_document
 
 Progress = Callable[[str, int, int], None]
 
@@ -122,7 +122,7 @@ class _Build:
             if config.unit_weights is None
             else config.unit_weights
         )
-        self.shards: list[tuple[str, list[Document], list[Encoded]]] = []
+        self.shards: list[tuple[str, list[Document], EncodedRows]] = []
         for kind, part in (("trained", corpus), ("decoy", decoys)):
             if part is None:
                 continue
@@ -162,9 +162,9 @@ class _Build:
             memory_bytes=memory_allowed(model.device),
         )
 
-    def _encode(self, documents: Sequence[Document]) -> list[Encoded]:
+    def _encode(self, documents: Sequence[Document]) -> EncodedRows:
         tokenizer = self.final.tokenizer
-        encoded = [encode_document(document, tokenizer) for document in documents]
+        encoded = EncodedRows(encode_document(document, tokenizer) for document in documents)
         check_ids(encoded, [d.document_id for d in documents], self.final.vocab_size)
         if tokenizer is not None:
             check_agreement(documents, tokenizer)

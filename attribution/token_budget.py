@@ -56,7 +56,8 @@ def find_token_budget(
     """
     if sum(row.scored for row in encoded) < WORTH_IT:
         return USUAL
-    longest = sorted(range(len(encoded)), key=lambda i: (-len(encoded[i].input_ids), i))
+    lengths = [len(row.input_ids) for row in encoded]
+    longest = sorted(range(len(encoded)), key=lambda i: (-lengths[i], i))
     best, speed, poorer = SMALLEST, 0.0, 0
     for budget in _budgets():
         batch = _first_batch(encoded, longest, context, budget)

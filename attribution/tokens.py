@@ -16,9 +16,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from attribution.corpus import Document, Query
 from attribution.errors import TokenizerMismatchError
@@ -47,6 +48,37 @@ class Encoded:
         """A number below 2^64 that is the row's own: of what it says, not of where it stands."""
         said = f"{self.prompt_length} {self.input_ids}".encode()
         return int.from_bytes(hashlib.blake2b(said, digest_size=8).digest(), "little")
+
+
+class EncodedRows(Sequence[Encoded]):
+    """Many rows in one array: four bytes a token, where a tuple of numbers takes over twenty."""
+
+    def __init__(self, rows: Iterable[Encoded]) -> None:
+        self._ids = array("I")
+        self._ends = array("Q", [0])
+        self._prompts = array("I")
+        for row in rows:
+            self._ids.extend(row.input_ids)
+            self._ends.append(len(self._ids))
+            self._prompts.append(row.prompt_length)
+
+    def __len__(self) -> int:
+        """Return how many rows there are."""
+        return len(self._prompts)
+
+    @overload
+    def __getitem__(self, place: int) -> Encoded: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> EncodedRows: ...
+
+    def __getitem__(self, place: int | slice) -> Encoded | EncodedRows:
+        """Return one row, or some of them as rows of the same kind."""
+        if isinstance(place, slice):
+            return EncodedRows(self[i] for i in range(*place.indices(len(self))))
+        at = range(len(self))[place]
+        ids = self._ids[self._ends[at] : self._ends[at + 1]]
+        return Encoded(tuple(ids), self._prompts[at])
 
 
 def encode_document(document: Document, tokenizer: Any | None) -> Encoded:

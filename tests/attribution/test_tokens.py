@@ -11,6 +11,7 @@ from attribution.errors import TokenizerMismatchError
 from attribution.model import load_tokenizer
 from attribution.tokens import (
     Encoded,
+    EncodedRows,
     check_agreement,
     check_ids,
     encode_document,
@@ -32,6 +33,17 @@ def test_every_scored_token_is_scored_in_exactly_one_window(length, prompt, cont
         assert window.prompt_length >= 1
         scored += window.input_ids[window.prompt_length :]
     assert scored == list(range(prompt, length))
+
+
+def test_many_rows_in_one_array_are_the_rows_they_were_made_of():
+    """What saves memory changes no token, empty rows and slices included."""
+    rows = [Encoded((5, 6, 70_000), 2), Encoded((), 1), Encoded((9,), 1), Encoded((1, 2), 1)]
+    kept = EncodedRows(iter(rows))
+    assert list(kept) == rows
+    assert list(kept[1:]) == rows[1:]
+    assert kept[-1] == rows[-1]
+    with pytest.raises(IndexError):
+        kept[4]
 
 
 def test_a_row_that_fits_is_one_window_as_it_is():

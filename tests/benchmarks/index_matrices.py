@@ -13,12 +13,14 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 import attribution
+from attribution.corpus import write_corpus
 from attribution.evaluation.removal import losses_of
 from attribution.evaluation.setup import EvaluationSetup, open_setup
 from attribution.evaluation.truth import Truth
@@ -100,6 +102,15 @@ class Matrices:
         found = find_layers(self.task.model.model, config.layers, head=config.head).layers
         return sum(layer.rows * layer.outputs for layer in found)
 
+    @cached_property
+    def encoded_corpus(self) -> Path:
+        """The documents as tokens: checkpoints in the middle of a run have no tokenizer."""
+        path = self.cache / "encoded.jsonl"
+        if not path.exists():
+            rows = zip(self.task.corpus, self.task.documents_encoded, strict=True)
+            write_corpus(path, [replace(d, text=None, input_ids=y.input_ids) for d, y in rows])
+        return path
+
     def full(self, step: int, name: str = "default") -> np.ndarray:
         """Return unweighted influence [Q, N] at a step, full rank, float32 rows."""
         if name == "last":
@@ -120,7 +131,7 @@ class Matrices:
             build_index(
                 IndexConfig(
                     self.folders[step],
-                    self.setup.corpus_file,
+                    self.encoded_corpus,
                     folder,
                     bytes_per_document=4 * self.tracked // fraction,
                     dtype=dtype,
