@@ -4,7 +4,8 @@
 2. A match gives a work its owners in the catalogue, from its first day on or from a date. Nights
    that are settled and periods that are closed keep what they cite; the next close pays what
    stood in suspense by a typed adjustment, and says whose agreement it is paid under.
-3. Who decided, and why, is a row of the database that nobody can change.
+3. Who decided, and why, is a row of the database that nobody can change; of a dispute so are all
+   claims and what each claimant was given.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from contracts.catalogue import Catalogue, parse_catalogue
 from contracts.errors import ContractsError
 from contracts.period import Period
 from contracts.rate import parse_rate
-from contracts.store_desk import AgreementDesk
+from contracts.store_desk import AgreementDesk, DisputeStep
+from contracts.tables import ID_CHARACTERS_MAX
 from contracts.work import Work
-from flows.artefacts import canonical_json, write_bytes
+from flows.artefacts import canonical_json, sha256_bytes, write_bytes
 from flows.books import open_books, read_agreements
 from flows.close_work import PeriodWork, closed_before
 from flows.division import SUSPENDED
@@ -147,6 +149,7 @@ def match_work(
         if record is None:
             record = {"work_id": work_id, "title": ""}
             data["works"].append(record)
+        steps = _dispute_steps(record, shares, decided_by, starts)
         earlier = _ended(record.get("splits", []), starts)
         fresh = [
             {"party_id": party, "share": str(share)}
@@ -163,10 +166,72 @@ def match_work(
         catalogue = parse_catalogue(text.decode("utf-8"), file=str(workspace.catalogue))
         work = catalogue.works[work_id]
         desk = AgreementDesk(books.engine)
-        desk.save_parties(catalogue.parties[party] for party in shares)
+        claimants = {*shares, *(step.party_id for step in steps)}
+        desk.save_parties(catalogue.parties[party] for party in sorted(claimants))
+        _check_undecided(desk, steps)
         desk.decide_shares(work, decided_by, reason)
+        desk.save_disputes(steps)
         write_bytes(workspace.catalogue, text)
     return work
+
+
+def _dispute_steps(
+    record: Mapping[str, Any],
+    shares: Mapping[str, Fraction],
+    decided_by: str,
+    starts: Date | None,
+) -> list[DisputeStep]:
+    """Write down a dispute that is decided: each claim, and what its claimant was given.
+
+    A claim that was given nothing is withdrawn by the decision, with the share that was claimed.
+    """
+    if not record.get("dispute"):
+        return []
+    day = starts or Date.max
+    claimed = {
+        row["party_id"]: row
+        for row in record.get("splits", [])
+        if (begins := row.get("effective_from")) is None or Date.fromisoformat(begins) <= day
+    }
+    steps = []
+    for party_id in sorted(claimed.keys() | shares.keys()):
+        name = f"{record['dispute']}/{record['work_id']}/{party_id}"
+        if len(name) > ID_CHARACTERS_MAX:
+            digest = sha256_bytes(name.encode())[:40]
+            name = f"{name[: ID_CHARACTERS_MAX - len(digest) - 1]}/{digest}"
+        row = claimed.get(party_id)
+        if row is not None:
+            share = Fraction(row["share"])
+            begins = Date.fromisoformat(row.get("effective_from") or Date.min.isoformat())
+            steps.append(DisputeStep(name, "opened", record["work_id"], party_id, share, begins))
+        given = shares.get(party_id)
+        step = "resolved" if given else "withdrawn"
+        share = given or Fraction(claimed[party_id]["share"])
+        steps.append(
+            DisputeStep(
+                name,
+                step,
+                record["work_id"],
+                party_id,
+                share,
+                starts or Date.min,
+                decided_by=decided_by,
+            )
+        )
+    return steps
+
+
+def _check_undecided(desk: AgreementDesk, steps: Sequence[DisputeStep]) -> None:
+    """Refuse to decide a dispute again under the same name."""
+    known = {(step.dispute_id, step.step): step for step in desk.disputes()}
+    for step in steps:
+        before = known.get((step.dispute_id, step.step), step)
+        if before != step:
+            raise AgreementDeskError(
+                f"dispute {step.dispute_id} is {step.step} already, with a share of "
+                f"{before.share} where this would write {step.share}; no owner was changed. Give "
+                f"the new claims a dispute of their own in the catalogue"
+            )
 
 
 def _shares(owners: Mapping[str, str]) -> dict[str, Fraction]:

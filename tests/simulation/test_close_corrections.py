@@ -3,6 +3,7 @@
 import pytest
 
 from contracts.balances import AdjustmentType
+from contracts.store_desk import AgreementDesk
 from flows.books import open_books
 from flows.errors import AgreementDeskError, CloseError
 from flows.what_if import what_if
@@ -44,6 +45,14 @@ def test_a_work_claimed_twice_holds_the_contested_part_only_and_releases_it_when
 
     shares = {"anna": "60%", "bo": "40%"}
     match_work(workspace, "w1", shares, decided_by="judge-1", reason="dsp-1 decided")
+    with open_books(workspace) as books:
+        steps = AgreementDesk(books.engine).disputes()
+    assert [(s.dispute_id, s.step, str(s.share), s.decided_by) for s in steps] == [
+        ("dsp-1/w1/anna", "opened", "7/10", ""),
+        ("dsp-1/w1/anna", "resolved", "3/5", "judge-1"),
+        ("dsp-1/w1/bo", "opened", "3/5", ""),
+        ("dsp-1/w1/bo", "resolved", "2/5", "judge-1"),
+    ]
     settle(workspace, "2026-02-05", {"w1": 1000, "w2": 500})
     closed = close(workspace, "2026-02")
     found = closed.plan.restatement.adjustments
