@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from statistics import median
 
 from contracts.agreement import Agreement
@@ -20,13 +21,15 @@ from flows.artefacts import read_manifest, sha256_file
 from flows.close_entries import SCOPE as CLOSE_SCOPE
 from flows.close_plan import agreements_of
 from flows.compliance_figures import method_figures, privacy_figures, version_figures
+from flows.compliance_given import Given, evaluation_figures, evaluation_file
 from flows.ingest_schema import OUTPUTS_FORMAT
-from flows.intake import quarantine_file
+from flows.intake import quarantine_file, reconciliation_file
 from flows.payout_events import read_export
 from flows.payouts import batch_names, load
 from flows.publish import ClosedPeriod
 from flows.publish_inputs import checkpoint_ref, pool_of_plan
 from flows.quarantine import read_quarantine
+from flows.reconciliation import RECONCILIATION_FORMAT
 from flows.sampling import SAMPLE_FORMAT
 from ledger import chart
 from reports.compliance_facts import ledger_fact, suspense_facts
@@ -47,11 +50,15 @@ from reports.statement_inputs import AdjustmentLine
 TOP = 10
 
 
-def compliance_inputs(closed: ClosedPeriod) -> ComplianceInputs:
+def compliance_inputs(
+    closed: ClosedPeriod, given: Given | None = None, evaluation: Path | None = None
+) -> ComplianceInputs:
     """Gather the compliance report of a closed period.
 
     Args:
         closed: the period with its plan and books.
+        given: what people signed; None for nothing.
+        evaluation: `evaluation.json`; the workspace's own when None.
 
     Returns:
         Everything that is known; the rest is None.
@@ -60,6 +67,8 @@ def compliance_inputs(closed: ClosedPeriod) -> ComplianceInputs:
     nights = closed.plan.accruals.nights
     leaves = list(closed.books.leaves(0))
     rate_ppm = closed.workspace.settings.pool.rate_ppm
+    given = given or Given()
+    judged = evaluation_file(closed.workspace, evaluation)
     return ComplianceInputs(
         report_id=f"C-{period.text}",
         period=period.text,
@@ -68,12 +77,20 @@ def compliance_inputs(closed: ClosedPeriod) -> ComplianceInputs:
         report_date=period.end.isoformat(),
         payer_id=closed.workspace.settings.pool.payer,
         currency=currency,
+        distribution=given.distribution,
         versions=tuple(version_figures(closed)),
+        assertion=given.assertion,
+        assertion_source=given.source,
+        reservations=given.reservations,
+        findings=given.findings,
         agreements=tuple(_agreements(closed, period)),
         coverage=tuple(_coverage(closed, period)),
         usage=tuple(_usage(night) for night in nights),
         sampling=tuple(_sampling(night) for night in nights),
-        method=tuple(method_figures(closed)),
+        method=(
+            *method_figures(closed),
+            *(evaluation_figures(judged) if judged is not None else ()),
+        ),
         pools=(pool_of_plan(closed.plan, mine_units=0, rate_ppm=rate_ppm),),
         ledger=ledger_fact(leaves, currency),
         checkpoint=checkpoint_ref(closed.view),
@@ -90,6 +107,7 @@ def compliance_inputs(closed: ClosedPeriod) -> ComplianceInputs:
                 Figure("Tokens of the corpus", "words separated by spaces", "corpus/corpus.jsonl"),
             ),
             9: (_revenue(closed),),
+            **({3: given.roles} if given.roles else {}),
         },
     )
 
@@ -160,6 +178,10 @@ def _usage(night: NightAccrual) -> UsageDay:
     path = night.night.manifest("outputs")
     counts = read_manifest(path, OUTPUTS_FORMAT)["counts"]
     sampled = read_manifest(night.night.manifest("sample"), SAMPLE_FORMAT)["sampled"]
+    record = reconciliation_file(night.night)
+    told = None
+    if not night.night.late and record.exists():
+        told = read_manifest(record, RECONCILIATION_FORMAT)
     return UsageDay(
         date=night.night.name,
         logged=counts["outputs"],
@@ -167,7 +189,8 @@ def _usage(night: NightAccrual) -> UsageDay:
         sampled=int(sampled),
         quarantined=sum(1 for _ in read_quarantine(quarantine_file(night.night))),
         source=f"outputs/{path.name}",
-        gateway=None,
+        gateway=told["gateway"]["calls"] if told else None,
+        gateway_gap=told["calls_gap"] if told else None,
         excluded={reason: entry["outputs"] for reason, entry in counts["excluded"].items()},
     )
 

@@ -12,8 +12,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from reports.compliance_inputs import ComplianceInputs, Figure
@@ -100,7 +100,10 @@ def compliance_document(inputs: ComplianceInputs) -> Document:
             ("In part", str(states.count("in part"))),
             ("Not filled", str(states.count("not filled"))),
         ),
-        blocks=(_contents(sections), *(block for s in sections for block in _blocks(s))),
+        blocks=(
+            _contents(sections),
+            *(_linked(block, inputs.links) for s in sections for block in _blocks(s)),
+        ),
         watermark="" if inputs.status == "final" else "draft",
     )
 
@@ -127,6 +130,32 @@ def compliance_json(inputs: ComplianceInputs) -> bytes:
     }
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode() + b"\n"
+
+
+def sources(inputs: ComplianceInputs) -> set[str]:
+    """Name every source that the report cites, as it cites it."""
+    cited = {figure.source for s in compliance_sections(inputs) for figure in s.body.figures}
+    for section in compliance_sections(inputs):
+        for made in section.body.tables:
+            cited |= {text for row in made.rows for c in row.cells for text in (c.text, c.sub)}
+    return cited - {""}
+
+
+def _linked(block: Block, links: Mapping[str, str]) -> Block:
+    """Link the cells of a table that cite a file."""
+    if not isinstance(block, Table) or not links:
+        return block
+    rows = tuple(
+        replace(
+            row,
+            cells=tuple(
+                replace(cell, href=links.get(cell.text, links.get(cell.sub, "")))
+                for cell in row.cells
+            ),
+        )
+        for row in block.rows
+    )
+    return replace(block, rows=rows)
 
 
 def _table_json(table: Table) -> dict[str, object]:
@@ -205,7 +234,8 @@ def _assertion(inputs: ComplianceInputs) -> SectionBody:
         gap = Gap("management assertion", why, "An officer signs the text and is named here by id.")
         return SectionBody(gaps=(gap,))
     signed = f"{said.signed_by}, {said.signed_on}"
-    return SectionBody(said.text, (Figure("Signed", signed, "access log of the ledger"),))
+    source = inputs.assertion_source or "access log of the ledger"
+    return SectionBody(said.text, (Figure("Signed", signed, source),))
 
 
 def _system(inputs: ComplianceInputs) -> SectionBody:

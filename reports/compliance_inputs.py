@@ -79,7 +79,11 @@ class ReservationFact:
 
 @dataclass(frozen=True)
 class UsageDay:
-    """One day of logs: `gateway` is the gateway's or billing's own count, where there is one."""
+    """One day of logs.
+
+    `gateway` is the gateway's or billing's own count of calls, where there is one, and
+    `gateway_gap` our calls, rejects and late ones among them, less that count.
+    """
 
     date: str
     logged: int
@@ -89,6 +93,7 @@ class UsageDay:
     source: str
     gateway: int | None = None
     excluded: Mapping[str, int] = field(default_factory=dict)
+    gateway_gap: int | None = None
 
 
 @dataclass(frozen=True)
@@ -178,7 +183,8 @@ class ComplianceInputs:
 
     None, or an empty tuple where the module says so, means not known: the section
     says it. Amounts are units of `currency`. `figures` gives further figures by
-    section number (3, 8, 16 ...), each with its source.
+    section number (3, 8, 16 ...), each with its source. `links` gives the place of a
+    source, relative to the report's folder, where it is a file.
     """
 
     report_id: str
@@ -192,6 +198,7 @@ class ComplianceInputs:
     distribution: tuple[str, ...] = ()
     versions: tuple[Figure, ...] = ()
     assertion: Assertion | None = None
+    assertion_source: str = ""
     agreements: tuple[AgreementFact, ...] | None = None
     coverage: tuple[CoverageFact, ...] | None = None
     reservations: tuple[ReservationFact, ...] | None = None
@@ -212,3 +219,4 @@ class ComplianceInputs:
     reperformance: tuple[Figure, ...] | None = None
     findings: tuple[Finding, ...] | None = None
     figures: Mapping[int, tuple[Figure, ...]] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)

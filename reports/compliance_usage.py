@@ -31,7 +31,7 @@ def usage_body(inputs: ComplianceInputs) -> SectionBody:
             Cell(day.date, sub=day.source),
             count(day.logged),
             DASH if day.gateway is None else count(day.gateway),
-            DASH if day.gateway is None else count(day.logged - day.gateway),
+            _gap(day),
             count(sum(day.excluded.values())),
             count(day.payable),
             count(day.quarantined),
@@ -48,6 +48,12 @@ def usage_body(inputs: ComplianceInputs) -> SectionBody:
         Figure("Payable", count(sum(day.payable for day in days)), "manifests of the outputs"),
     )
     return SectionBody("", figures, (table("By day", heads, rows),), tuple(gaps))
+
+
+def _gap(day: UsageDay) -> str:
+    if day.gateway is None:
+        return DASH
+    return count(day.logged - day.gateway if day.gateway_gap is None else day.gateway_gap)
 
 
 def sampling_body(inputs: ComplianceInputs) -> SectionBody:

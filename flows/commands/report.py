@@ -77,17 +77,23 @@ def report(
     show_default=True,
     help="What to write; may be given again.",
 )
+@click.option("--assertion", type=FILE, help="Signed YAML: assertion, reservations, findings.")
+@click.option("--evaluation", type=FILE, help="evaluation.json of `byline evaluate run`.")
 @access_options
 @json_option
 def compliance(
     folder: Path,
     period: str,
     formats: tuple[str, ...],
+    assertion: Path | None,
+    evaluation: Path | None,
     asked: Asked,
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Write the auditor's report of a closed period: twenty sections, each filled or saying why."""
     from flows.compliance_facts import compliance_inputs  # noqa: PLC0415
+    from flows.compliance_given import read_given  # noqa: PLC0415
+    from flows.compliance_links import with_links  # noqa: PLC0415
     from flows.publish import closed_period  # noqa: PLC0415
     from reports.compliance import (  # noqa: PLC0415
         compliance_document,
@@ -100,9 +106,10 @@ def compliance(
 
     workspace = open_workspace(folder)
     name = name_object(workspace, "compliance", period)
+    given = read_given(assertion, period) if assertion is not None else None
     recorded = record_access(workspace, "export", name, asked)
     with closed_period(workspace, period) as closed:
-        inputs = compliance_inputs(closed)
+        inputs = with_links(compliance_inputs(closed, given, evaluation), workspace)
     document = compliance_document(inputs)
     made = {
         "pdf": lambda: render_pdf(document),

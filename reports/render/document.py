@@ -16,12 +16,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cell:
-    """One table cell. `sub` is a second, smaller line; `tone` is "", "muted" or "code"."""
+    """One table cell.
+
+    `sub` is a second, smaller line; `tone` is "", "muted" or "code"; `href` is a file beside
+    the paper that the cell cites, as a relative path, or "".
+    """
 
     text: str
     minor: str = ""
     sub: str = ""
     tone: str = ""
+    href: str = ""
 
 
 @dataclass(frozen=True)

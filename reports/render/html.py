@@ -1,4 +1,4 @@
-"""Write a document as one HTML file: no script, no link to anywhere, readable and printable.
+"""Write a document as one HTML file: no script, no link to the outside, readable and printable.
 
 1. Every text is escaped; drawings are the only markup passed on, and they are
    made here (`reports.render.chart`), never taken from input.
@@ -148,7 +148,8 @@ def _cell(cell: Cell) -> str:
         body = f"<code>{body}</code>"
     elif cell.tone:
         body = f'<span class="{escape(cell.tone)}">{body}</span>'
-    return body + (f"<small>{escape(cell.sub)}</small>" if cell.sub else "")
+    body += f"<small>{escape(cell.sub)}</small>" if cell.sub else ""
+    return f'<a href="{escape(cell.href)}">{body}</a>' if cell.href else body
 
 
 def _money(cell: Cell) -> str:
