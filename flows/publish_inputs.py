@@ -70,6 +70,7 @@ class Gathering:
         self.currency = plan.accruals.currency
         self.usage = usage_of(plan)
         self.shares = creator_shares(plan.accruals)
+        self.payable = plan.apportionment.payable
         self.agreements = {a.agreement_id: a for a in agreements_of(book, self.period)}
         catalogue = load_catalogue(workspace.catalogue)
         self.works = WorkIndex.of(plan.accruals, catalogue)
@@ -187,7 +188,7 @@ class Gathering:
 
     def _paid(self, claims: Sequence[Claim]) -> int:
         return sum(
-            self.plan.apportionment.payable.get(claim_id(claim), 0)
+            self.payable.get(claim_id(claim), 0)
             for claim in claims
             if claim.standing is Standing.LICENSED
         )
@@ -316,9 +317,9 @@ def settlement_inputs(
 
 def creator_lines(plan: ClosePlan) -> tuple[CreatorLine, ...]:
     """Give one line a creator: share with interval, earned, recouped, payable; largest first."""
-    shares = creator_shares(plan.accruals)
+    shares, paid = creator_shares(plan.accruals), plan.apportionment.payable
     earned = {
-        claim.creator_id: plan.apportionment.payable.get(claim_id(claim), 0)
+        claim.creator_id: paid.get(claim_id(claim), 0)
         for claim in plan.accruals.claims
         if claim.standing is Standing.LICENSED
     }
