@@ -11,7 +11,8 @@ The rules are asked in this order and the first that applies names the reason:
     bot             the user is listed as a robot
     velocity        more outputs in one minute by one user (or tenant without users) than allowed
     duplicate       same tenant, prompt and output as an earlier output that is still payable
-    near_duplicate  same tenant, and the same letters as an earlier output, if they are many
+    near_duplicate  same tenant, and the same letters as an earlier output, if they are many, or
+                    four fifths of its runs of five words (`flows.near_duplicates`)
     name_prompting  one user names one creator in more prompts of the date than allowed
     cap             beyond what one user or tenant may cause in a day; the earliest stay
 
@@ -28,6 +29,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
+
+from flows.near_duplicates import repetitions, sketch
 
 _BLANK = r"^\s*$"
 _NOT_LETTERS = r"[^\p{L}]+"
@@ -52,7 +55,7 @@ class FilterSettings:
         user_per_minute_max: outputs a user may cause in one clock minute.
         tenant_per_minute_max: the same for a tenant whose log names no users.
         drop_duplicates: whether exact repetitions are paid once only.
-        near_duplicate_letters_min: letters from which equal letters are a repetition; 0 = never.
+        near_duplicate_letters_min: letters from which a text can repeat another; 0 = never.
         names: names and titles (in lower case) to the creator they stand for.
         name_prompts_max: prompts of one user in a day that may name one creator.
         user_per_day_max: outputs one user may cause in a day; 0 = any number.
@@ -89,14 +92,15 @@ def keys_of(
     Returns:
         event_id, value_units, ts_utc and rank; `reason` by the rules that ask one row alone; `won`
         (appealed with success); 64-bit hashes `tenant`, `user`, `prompt`, `output` and `letters`
-        (of the output's letters, null if they are few); `named` (creators the prompt names).
+        (of the output's letters, null if they are few); `near0` to `near2` (its sketch); `named`
+        (creators the prompt names).
     """
     settings = settings or FilterSettings()
     letters = pl.col("output_text").str.to_lowercase().str.replace_all(_NOT_LETTERS, "")
     many = letters.str.len_chars() >= max(1, settings.near_duplicate_letters_min)
-    near = (
-        pl.when(many).then(letters.hash()) if settings.near_duplicate_letters_min else pl.lit(None)
-    )
+    asked = bool(settings.near_duplicate_letters_min)
+    near = pl.when(many).then(letters.hash()) if asked else pl.lit(None)
+    runs = sketch(pl.when(many & asked).then(pl.col("output_text"))).alias("runs")
     names = settings.names or {}
     said = pl.col("prompt_text").fill_null("").str.to_lowercase().str.extract_many(sorted(names))
     party = pl.element().replace_strict(dict(names), return_dtype=pl.String)
@@ -113,8 +117,9 @@ def keys_of(
         _hash("prompt_sha256").alias("prompt"),
         _hash("output_sha256").alias("output"),
         near.cast(pl.UInt64).alias("letters"),
+        runs,
         named.alias("named"),
-    )
+    ).unnest("runs")
 
 
 def _hash(column: str) -> pl.Expr:
@@ -149,12 +154,13 @@ def _own_reason(settings: FilterSettings) -> pl.Expr:
     )
 
 
-def decide(keys: pl.DataFrame, settings: FilterSettings) -> pl.DataFrame:
+def decide(keys: pl.DataFrame, settings: FilterSettings, texts: pl.LazyFrame) -> pl.DataFrame:
     """Find the reason to exclude each output.
 
     Args:
         keys: from `keys_of` with the same settings.
         settings: the rules.
+        texts: event_id and output_text of the same outputs, read again where sketches agree.
 
     Returns:
         event_id and exclusion_reason (null = payable), in the order of the ids.
@@ -164,6 +170,7 @@ def decide(keys: pl.DataFrame, settings: FilterSettings) -> pl.DataFrame:
         marked = _mark_repetitions(marked, ("tenant", "prompt", "output"), "duplicate")
     if settings.near_duplicate_letters_min:
         marked = _mark_repetitions(marked, ("tenant", "letters"), "near_duplicate")
+        marked = _exclude(marked, repetitions(marked, texts).lazy(), "near_duplicate")
     if settings.names:
         marked = _mark_name_prompting(marked, settings.name_prompts_max)
     if settings.user_per_day_max:

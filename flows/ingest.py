@@ -297,10 +297,11 @@ def _write_table(
         settings = replace(settings, filters=replace(settings.filters, appeals=appeals))
     keys = keys_of(rows, settings.filters, rank=1).collect(engine="streaming")
     if settled is None:
-        decisions = decide(keys, settings.filters)
+        decisions = decide(keys, settings.filters, rows)
     else:
         known = keys_of(settled, settings.filters).collect(engine="streaming")
-        both = decide(pl.concat([known, keys]), settings.filters)
+        every = pl.concat([frame.select("event_id", "output_text") for frame in (settled, rows)])
+        both = decide(pl.concat([known, keys]), settings.filters, every)
         decisions = both.join(keys.select("event_id"), on="event_id", how="semi").sort("event_id")
     counts = {**counts, **exclusion_counts(keys, decisions)}
     assert keys["event_id"].equals(decisions["event_id"]), "rows and decisions are in one order"
