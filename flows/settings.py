@@ -86,7 +86,7 @@ class FilterSection(_Section):
     `self_dealing` is TENANT=PARTY: a tenant that is a payee or acts for one.
     `names` is NAME=CREATOR: names and titles that one user may put in `name_prompts_max` prompts of
     a day. The caps of a day count outputs; 0 means any number. `near_duplicate_letters_min` is the
-    length in letters from which equal letters are a repetition; 0 never asks.
+    length in letters from which nearly the same words are a repetition; 0 never asks.
     """
 
     test_tenants: tuple[str, ...] = ()
