@@ -6,7 +6,8 @@
    the source of the method's module and of all that it imports in this room, model,
    checkpoints, documents, outputs, seed. A run that was stopped goes on with what
    is missing.
-3. A method that sums over checkpoints is judged at the end point alone as well.
+3. A method that sums over checkpoints is judged at the end point alone as well, unless it
+   cannot do without them.
 4. A method that cannot run here is a row that says why, never a missing row.
 
 Cost is processor seconds, all threads together, and bytes the method stored.
@@ -268,7 +269,7 @@ class _Board:
         }
         if "documents" in said["per_query"]:
             said["covered_percent"] = covered_percent(said["per_query"]["documents"])
-        if self.config.ends and declared.along_path:
+        if self.config.ends and declared.along_path and "checkpoints" not in declared.needs:
             end = score(self.setup, method, replace(self.task, checkpoints=()), self.config.cache)
             said["end"] = asdict(evaluate(end.scores, self.truth))
         if self.config.patch is not None:

@@ -104,6 +104,16 @@ def test_a_method_that_cannot_run_is_a_row_that_says_why(setup, tmp_path):
     assert methods_by_name(["bm25", "tfidf"], ["bm25.k1=2"])[0].k1 == 2.0
 
 
+def test_a_path_method_that_needs_checkpoints_has_no_end_point_alone(setup, tmp_path):
+    """It is judged along the path, and the table goes on."""
+    config = BoardConfig(tmp_path, path=1, probes=False, patch=None)
+    methods = methods_by_name(["tracin", "by_size"])
+    rows = judge_methods(setup, methods, setup.truth(), config, quiet)["rows"]
+    assert [row["name"] for row in rows] == ["tracin", "by_size"]
+    assert rows[0]["lds_documents"] is not None
+    assert "end" not in rows[0]
+
+
 def test_the_path_and_the_probes_can_be_cut_short(setup, tmp_path):
     """Fewer checkpoints are other scores, and what was not probed says why."""
     config = BoardConfig(tmp_path, path=1, probe_limit=0.0, patch=None, ends=False)
