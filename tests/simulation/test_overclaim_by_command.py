@@ -1,0 +1,114 @@
+"""An overclaimed work end to end by command line: held, decided, released, on the statements.
+
+Two nights of October, its close with a work that is claimed twice; the decision; a night of
+November and its close. Some creators are paid in euro, one by fees per output too.
+"""
+
+import json
+import random
+from datetime import date
+from fractions import Fraction
+
+import pytest
+
+from flows import cli
+from flows.books import open_books
+from ledger import chart
+from reports.statement_reader import read_statement
+from tests.simulation.tiny import DAYS, calls, copy_of, tiny, write_log
+
+WORK, OWNER, CLAIMANT = "pkg06/readme", "pkg:06", "pkg:07"
+ABROAD = [f"pkg:0{number}" for number in range(6)]
+FEE = "  - {term_id: fee, if: {use: [output_influence]}, then: {basis: per_output, price: 0.5}}\n"
+LATER = date(2026, 11, 2)
+PEOPLE = ("--prepared-by", "accountant-1", "--approved-by", "controller-1")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """An installation whose catalogue has a work that is claimed for one and a half."""
+    workspace = copy_of(tiny(), tmp_path_factory.mktemp("overclaim") / "home")
+    data = json.loads(workspace.catalogue.read_bytes())
+    (work,) = [w for w in data["works"] if w["work_id"] == WORK]
+    work["splits"].append({"party_id": CLAIMANT, "share": "1/2"})
+    work["dispute"] = "dsp-1"
+    workspace.catalogue.write_text(json.dumps(data), encoding="utf-8")
+    euro = [(name.replace(":", "-"), "payment: {currency: EUR/2}\n") for name in ABROAD]
+    for name, more in [("pkg-06", FEE), *euro]:
+        path = workspace.agreements / f"{name}.yaml"
+        if path.exists():
+            path.write_text(path.read_text() + more)
+    pair = {"from": "USD", "to": "EUR", "source": "ECB"}
+    rates = [pair | {"on": "2026-10-30", "rate": "0.9"}, pair | {"on": "2026-11-30", "rate": "0.8"}]
+    text = json.dumps({"format": "byline-rates/1", "rates": rates})
+    (workspace.root / "rates.json").write_text(text)
+    write_log(workspace.logs / f"{LATER}.otel.jsonl", LATER, calls(random.Random(3), 40), start=0)
+    return workspace
+
+
+def run(capsys, workspace, *words):
+    """Run a command that must succeed and return what it says."""
+    code = cli.run([*words, "--dir", str(workspace.home), "--json"])
+    out = capsys.readouterr()
+    assert code == 0, out.err
+    return json.loads(out.out)
+
+
+def month(capsys, workspace, period, days):
+    """Settle nights, close their period and publish it; give the statements by payee."""
+    for day in days:
+        run(capsys, workspace, "nightly", "--date", day.isoformat())
+    run(capsys, workspace, "close", "--period", period, *PEOPLE)
+    run(capsys, workspace, "report", "--period", period)
+    folder = workspace.reports(period) / "statements"
+    found = [read_statement(path.read_bytes(), path.name) for path in folder.glob("*.json")]
+    return {statement.inputs.header.payee_id: statement for statement in found}
+
+
+def balance(workspace, account, currency="USD/6"):
+    """Return what stands on a liability account."""
+    with open_books(workspace) as books:
+        return -books.balance(account, currency)
+
+
+def test_a_contested_work_is_held_decided_and_released_by_command(home, capsys):
+    """Half of the work's pool and fees wait; the decision pays them; every statement foots."""
+    october = month(capsys, home, "2026-10", DAYS)
+    held, fees = balance(home, chart.DISPUTED), balance(home, chart.disputed(OWNER))
+    assert held > 0
+    assert fees > 0
+    notes = " ".join(october[OWNER].inputs.notes)
+    assert "are claimed by others too" in notes
+    waiting = run(capsys, home, "works", "unmatched", "--standing", "disputed")
+    assert {row["work_id"] for row in waiting["works"]} == {WORK}
+    assert waiting["total_units"] == held
+
+    decided = ("--decided-by", "judge-1", "--reason", "dsp-1 decided for the owner")
+    run(capsys, home, "works", "match", WORK, "--owner", f"{OWNER}=1", *decided)
+    november = month(capsys, home, "2026-11", [LATER])
+    assert balance(home, chart.DISPUTED) == balance(home, chart.disputed(OWNER)) == 0
+    (line,) = november[OWNER].inputs.adjustments
+    assert (line.adjustment_type, line.activity_period) == ("dispute_release", "2026-10")
+    # The pool's part as it was held, and of the contested fees both halves, the odd unit aside.
+    assert line.amount_units - held - 2 * fees in {-1, 0}
+    assert not november[CLAIMANT].inputs.adjustments
+
+
+def test_who_is_paid_in_euro_sees_at_which_rate_and_foots_in_both(home):
+    """What left the first currency came into the other at the cited rate, to the cent."""
+    owed = dict.fromkeys(ABROAD, 0)
+    converted = 0
+    for period, rate in (("2026-10", "0.9"), ("2026-11", "0.8")):
+        for path in (home.reports(period) / "statements").glob("*.json"):
+            inputs = read_statement(path.read_bytes(), path.name).inputs
+            for moved in [m for m in inputs.movements if m.kind == "currency_conversion"]:
+                converted += 1
+                assert f"at {rate} EUR per USD" in moved.note
+                owed[inputs.header.payee_id] += round(-moved.amount_units * Fraction(rate) / 10**4)
+                assert any("account in EUR" in text for text in inputs.notes)
+    assert converted
+    for payee, cents in owed.items():
+        account = chart.royalties_payable(payee)
+        assert balance(home, account, "EUR/2") == cents
+        # A net below half a cent comes to nothing in euro: it stays owed in the first currency.
+        assert 0 <= balance(home, account) < 2 * 6250
