@@ -18,8 +18,16 @@ from contracts.period import Period
 from contracts.terms import POOL_BASES
 from flows.accruals import PeriodAccruals
 from flows.close_entries import SCOPE, Paper, close_entries
-from flows.division import DEFAULT_METHOD, Division, PoolDivision, claim_id, pool_amounts
+from flows.division import (
+    DEFAULT_METHOD,
+    Division,
+    PoolDivision,
+    claim_id,
+    pool_amounts,
+    pools_of,
+)
 from flows.errors import CloseError
+from flows.ownership import with_earlier_terms
 from flows.restate import Restatement
 from flows.usage_counts import UsageOfAgreement
 from ledger.entry import JournalEntry
@@ -77,6 +85,12 @@ def plan_close(
         MissingRateError: payment is in another currency and there is no rate.
     """
     period = Period(division.accruals.period)
+    if division.known is not None:
+        book = division.known.book
+        agreements = [
+            with_earlier_terms(a, book, pools_of(a.agreement_id, division.pools))
+            for a in agreements
+        ]
     _check_currencies(agreements, division)
     earnings = compute_group(
         [

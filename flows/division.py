@@ -248,6 +248,11 @@ def pool_amounts(agreement: Agreement, pools: Sequence[PoolDivision]) -> tuple[P
     return tuple(amounts)
 
 
+def pools_of(agreement_id: str, pools: Sequence[PoolDivision]) -> list[str]:
+    """Name the pools that an agreement was given something of."""
+    return [pool.pool_id for pool in pools if pool.units_of(agreement_id)]
+
+
 def _by_term(agreement: Agreement, pool: PoolDivision, works: ByWork) -> dict[str, dict[str, int]]:
     """Say which term pays which part of each work, where terms hold for some cells only.
 

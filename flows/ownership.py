@@ -161,3 +161,33 @@ def covering_pool(
         if agreement.pool_term_for(pool_id, work_id, *cell) is not None:
             return agreement
     return None
+
+
+def with_earlier_terms(
+    agreement: Agreement, book: AgreementBook, pool_ids: Iterable[str]
+) -> Agreement:
+    """Give a version with the terms under which money of the period accrued before it began.
+
+    Args:
+        agreement: the version that a period is settled under.
+        book: all versions.
+        pool_ids: the pools that its works were given something of.
+
+    Returns:
+        The version; where it has no term on a pool, with those of the last version before that
+        has, named after it.
+    """
+    for pool_id in sorted(pool_ids):
+        if agreement.terms_on_pool(pool_id):
+            continue
+        versions = (a for a in book.agreements if a.agreement_id == agreement.agreement_id)
+        earlier = [a for a in versions if a.version < agreement.version]
+        earlier = [a for a in earlier if a.terms_on_pool(pool_id)]
+        if earlier:
+            last = earlier[-1]
+            terms = tuple(
+                replace(term, term_id=f"{term.term_id}@v{last.version}")
+                for term in last.terms_on_pool(pool_id)
+            )
+            agreement = replace(agreement, terms=(*agreement.terms, *terms))
+    return agreement

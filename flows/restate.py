@@ -36,9 +36,10 @@ from flows.division import (
     PoolDivision,
     equal_owners,
     pool_amounts,
+    pools_of,
 )
 from flows.knowledge import Knowledge
-from flows.ownership import Part
+from flows.ownership import Part, with_earlier_terms
 from flows.period_files import EQUAL_PER_WORK
 from flows.settle import night_parts
 from flows.usage_counts import UsageOfAgreement, count_usage, has_fee_per_use
@@ -298,7 +299,9 @@ def _royalties(
             if name not in settled:
                 continue
             # Only the royalty is looked at; how it would have been paid needs no rate.
-            agreement = replace(settled[name], payment=None)
+            mine_of = pools_of(name, pools[item.period])
+            agreement = with_earlier_terms(settled[name], known.book, mine_of)
+            agreement = replace(agreement, payment=None)
             mine = usage.get(name, UsageOfAgreement())
             inputs = EarningInputs(
                 pools=pool_amounts(agreement, pools[item.period]),

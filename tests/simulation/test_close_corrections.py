@@ -241,3 +241,19 @@ def test_late_records_of_an_ended_agreement_are_paid_under_it(workspace):
     # February's own use is unlicensed; of the pool of 1200 the late 200 are anna's.
     assert owed(workspace, "anna") == 500 + 100
     assert standing(workspace, chart.UNLICENSED) == 1000
+
+
+def test_what_accrued_under_a_version_with_a_pool_is_paid_after_one_without(workspace):
+    """Version 2 begins on the 15th and has a flat fee alone: the first half month is paid by v1."""
+    write_works(workspace, {"w1": {"anna": "1"}})
+    half = "terms: [{term_id: pool, then: {basis: pool_share, pool: main, rate: 50%}}]"
+    flat = "terms: [{term_id: fee, then: {basis: flat, amount: 1.00, first_period: 2026-01}}]"
+    agree(workspace, "anna", half)
+    agree(workspace, "anna", flat, version=2, starts="2026-01-15")
+    settle(workspace, "2026-01-05", {"w1": 1000})
+    settle(workspace, "2026-01-20", {"w1": 300})
+    result = by_party(close(workspace, "2026-01"))["anna"]
+    assert {t.term.term_id: t.royalty_units for t in result.terms} == {"fee": 100, "pool@v1": 500}
+    assert standing(workspace, chart.UNLICENSED) == 300
+    settle(workspace, "2026-02-05", {"w1": 100})
+    assert not close(workspace, "2026-02").plan.restatement.adjustments
