@@ -211,9 +211,7 @@ class EngineSettings(_Section):
 
 
 class StatementSettings(_Section):
-    """What statements say besides numbers: days from the statement's date until money is due and
-    until it may be disputed, and whom to ask.
-    """
+    """What statements say beside numbers: days until payment is due and disputes end; contact."""
 
     due_days: int = Field(default=45, ge=0)
     dispute_days: int = Field(default=365, ge=0)
