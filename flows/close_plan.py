@@ -85,12 +85,7 @@ def plan_close(
         MissingRateError: payment is in another currency and there is no rate.
     """
     period = Period(division.accruals.period)
-    if division.known is not None:
-        book = division.known.book
-        agreements = [
-            with_earlier_terms(a, book, pools_of(a.agreement_id, division.pools))
-            for a in agreements
-        ]
+    agreements = _with_earlier_terms(agreements, division)
     _check_currencies(agreements, division)
     earnings = compute_group(
         [
@@ -128,6 +123,14 @@ def agreements_of(book: AgreementBook, period: Period) -> list[Agreement]:
     carries is still paid, so it stays.
     """
     return list(book.to_settle(period))
+
+
+def _with_earlier_terms(agreements: Sequence[Agreement], division: Division) -> list[Agreement]:
+    """Give the agreements with the terms under which money accrued before their versions began."""
+    if division.known is None:
+        return list(agreements)
+    book, pools = division.known.book, division.pools
+    return [with_earlier_terms(a, book, pools_of(a.agreement_id, pools)) for a in agreements]
 
 
 def _opening(
