@@ -37,6 +37,7 @@ DTYPES = tuple(BITS)
 _SCALE_BYTES = 4
 _FLOAT16_MAX = 65504.0
 _COLUMNS = 4096
+_ROW_NUMBERS = 1 << 17
 # Width of a level in units of the root mean square: the step that loses least of a
 # normal variable for 1 and 2 bits (Max 1960); 4 and 8 bits cover the largest number instead.
 _LEVEL = {1: 1.596, 2: 0.996}
@@ -103,6 +104,14 @@ class Codec:
                 )
             return rows.contiguous().half().numpy().astype("<f2", copy=False).view(np.uint8)
         out = np.empty((len(rows), self.row_bytes), dtype=np.uint8)
+        # Few rows at a time: what is made of them on the way stays in the cache.
+        step = max(1, _ROW_NUMBERS // max(1, len(self.steps)))
+        for begin in range(0, len(rows), step):
+            self._encode_some(rows[begin : begin + step], out[begin : begin + step])
+        return out
+
+    def _encode_some(self, rows: Tensor, out: np.ndarray) -> None:
+        """Store rows [N, D] in codes, into `out` [N, B]."""
         scales = np.empty((len(rows), len(self.parts)), dtype="<f4")
         codes = np.empty((len(rows), len(self.steps)), dtype=np.uint8)
         for span, parts in self._runs():
@@ -115,7 +124,6 @@ class Codec:
         head = _SCALE_BYTES * len(self.parts)
         out[:, :head] = scales.view(np.uint8)
         out[:, head:] = _pack(codes, self.bits)
-        return out
 
     def fold(self, queries: Tensor) -> Tensor:
         """Turn preconditioned queries [Q, D] into what `dot` multiplies codes with."""
@@ -137,10 +145,16 @@ class Codec:
         out = torch.zeros(len(stored), len(folded))
         if self.bits in _PART:
             # A product for each small part would cost more than scaling the levels.
-            spread = self._spread(scales)
-            for begin in range(0, len(self.steps), _COLUMNS):
-                block = slice(begin, begin + _COLUMNS)
-                out.addmm_(self._levels(codes[:, block]).mul_(spread[:, block]), folded[:, block].T)
+            for span, parts in self._runs():
+                width = (span.stop - span.start) // (parts.stop - parts.start)
+                step = _COLUMNS // width  # Whole parts in a block.
+                for begin in range(parts.start, parts.stop, step):
+                    some = slice(begin, min(begin + step, parts.stop))
+                    first = span.start + (begin - parts.start) * width
+                    block = slice(first, first + (some.stop - begin) * width)
+                    levels = self._levels(codes[:, block]).view(len(out), some.stop - begin, width)
+                    levels *= scales[:, some, None]
+                    out.addmm_(levels.flatten(1), folded[:, block].T)
             return out
         first = 0
         for layer, width in enumerate(self.widths):
