@@ -35,7 +35,7 @@ from flows.settle import SCOPE
 from flows.shards import ShardStore
 from flows.workspace import Workspace
 from tests.servers import wait_for
-from tests.simulation.killing import PRELOAD
+from tests.simulation.killing import PRELOAD, take_settings
 from tests.simulation.tiny import DAYS, copy_of, tiny
 
 assert attribution.run
@@ -83,7 +83,7 @@ def first_request(store: ShardStore) -> object:
 
 
 def _work(home: str, settings: dict[str, str], how: str) -> None:
-    os.environ.update(settings)
+    take_settings(settings)
     ail(how, Path(home))
     flows.worker.run_worker(Workspace.open(Path(home)), log_level="CRITICAL")
 

@@ -80,11 +80,21 @@ def instrument(points: Points) -> None:
     engine.STEPS = steps  # type: ignore[assignment]
 
 
+def take_settings(environment: dict[str, str]) -> None:
+    """Give this process the settings of its test and no others.
+
+    The fork server keeps the environment of whichever test started it, and hands it on.
+    """
+    for name in [name for name in os.environ if name.startswith("BYLINE_BROKER__")]:
+        del os.environ[name]
+    os.environ.update(environment)
+
+
 def run_child(
     folder: str, day: str, strike_at: int | None, how: str, environment: dict[str, str], report: Any
 ) -> None:
     """Settle one night in this process, striking at a point; report the points passed."""
-    os.environ.update(environment)
+    take_settings(environment)
     points = Points(strike_at, how)
     instrument(points)
     try:
