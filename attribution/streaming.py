@@ -18,7 +18,8 @@ from torch import Tensor
 
 from attribution.batches import Batch, collate, plan
 from attribution.gradients import LossModel, backward, recording
-from attribution.index_config import DEFAULT_LAYERS, PathPoint
+from attribution.index_config import PathPoint
+from attribution.layers import DEFAULT_LAYERS
 from attribution.layers import TrackedLayer, find_layers
 from attribution.matrix_task import MatrixTask
 from attribution.model import load_model
