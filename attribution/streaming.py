@@ -19,8 +19,7 @@ from torch import Tensor
 from attribution.batches import Batch, collate, plan
 from attribution.gradients import LossModel, backward, recording
 from attribution.index_config import PathPoint
-from attribution.layers import DEFAULT_LAYERS
-from attribution.layers import TrackedLayer, find_layers
+from attribution.layers import DEFAULT_LAYERS, TrackedLayer, find_layers
 from attribution.matrix_task import MatrixTask
 from attribution.model import load_model
 from attribution.preconditioner import FitConfig, fit
