@@ -34,7 +34,12 @@ from attribution.index_read import GradientIndex
 from attribution.influence import Attributor
 from attribution.path import adam_epsilon
 from attribution.preconditioner import Curvature, FitConfig, refit
-from attribution.second_moment import adam_metric, nearest_moments, recorded_moments
+from attribution.second_moment import (
+    adam_metric,
+    nearest_moments,
+    recorded_moments,
+    step_meant,
+)
 from attribution.signing import Signer
 from attribution.tokens import encode_document
 
@@ -209,7 +214,7 @@ def _curvature(
         folders = index.model_folders()
         found = recorded_moments(index.model_folder(), folders)
         step = index.manifest.content["checkpoints"][k]["step"]
-        _, path = nearest_moments(found, 0 if step is None and k == 0 else step)
+        _, path = nearest_moments(found, step_meant(step, k, index.manifest.checkpoints))
         epsilon = adam_epsilon(index.model_folder())
         metric = adam_metric(model.model, index.layers, index.basis(k), path, epsilon)
     return curvature.with_metric(metric)

@@ -52,6 +52,19 @@ def recorded_moments(model_dir: Path, points: Sequence[Path]) -> dict[int, Path]
     return found
 
 
+def step_meant(step: int | None, place: int, checkpoints: int) -> int | None:
+    """Return the step of a checkpoint on the path, or None for the end of training.
+
+    Args:
+        step: as its folder says, None where it does not.
+        place: of the checkpoint on the path, the oldest first.
+        checkpoints: how many there are; a path's first is its start, an only one the final model.
+    """
+    if step is None and place == 0 and checkpoints > 1:
+        return 0
+    return step
+
+
 def nearest_moments(found: dict[int, Path], step: int | None) -> tuple[int, Path]:
     """Return (step, file) nearest to a step; the last where the step is not known (rule 2).
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from attribution.index_refit import Refit, refit_index, use_version
 from attribution.index_verify import index_info, verify_index
 from attribution.influence import Attributor
 from attribution.projection import LayerBasis
-from attribution.second_moment import adam_metric
+from attribution.second_moment import adam_metric, nearest_moments, step_meant
 from attribution.tokens import Encoded
 from tests.attribution import toy
 
@@ -149,6 +150,14 @@ def test_adams_second_moment_shapes_the_damping(space, index):
     refit_index(index, Refit(geometry="adam"))
     assert not torch.allclose(groups(index), groups(index, 0), rtol=1e-2)
     shutil.rmtree(folder)
+
+
+def test_an_only_checkpoint_is_the_end_of_training_and_the_first_of_many_its_start():
+    """Where no step is known: a path's start has the first moments, the rest the last."""
+    found = {17: Path("a"), 141: Path("b")}
+    wanted = [step_meant(None, 0, 1), step_meant(None, 0, 2), step_meant(None, 1, 2)]
+    assert [nearest_moments(found, step)[0] for step in wanted] == [141, 17, 141]
+    assert step_meant(70, 0, 3) == 70
 
 
 def test_the_metric_is_the_diagonal_of_the_projected_moment(tmp_path):
