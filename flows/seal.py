@@ -34,7 +34,7 @@ def seal_step(night: Night, _step: Step) -> StepOutcome:
         Size and root of the checkpoint; nothing while the book is empty.
     """
     with open_books(night.workspace) as books:
-        if books.frontier().size == 0:
+        if books.head_seq() == 0:
             # A first night without money has posted nothing; a checkpoint covers something.
             return StepOutcome("nothing: the book is empty", worked=False)
         checkpoint, worked = seal_books(night.workspace, books)
