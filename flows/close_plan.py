@@ -87,15 +87,16 @@ def plan_close(
     period = Period(division.accruals.period)
     agreements = _with_earlier_terms(agreements, division)
     _check_currencies(agreements, division)
+    used = {a.agreement_id: usage.get(a.agreement_id, UsageOfAgreement()) for a in agreements}
     earnings = compute_group(
         [
             (
                 agreement,
                 EarningInputs(
                     pools=pool_amounts(agreement, division.pools),
-                    usages=usage.get(agreement.agreement_id, UsageOfAgreement()).usages,
-                    shares=usage.get(agreement.agreement_id, UsageOfAgreement()).shares,
-                    contested=usage.get(agreement.agreement_id, UsageOfAgreement()).contested,
+                    usages=used[agreement.agreement_id].usages,
+                    shares=used[agreement.agreement_id].shares,
+                    contested=used[agreement.agreement_id].contested,
                     opening=_opening(agreement, opening, restatement),
                     adjustments=restatement.adjustments.get(agreement.agreement_id, ()),
                     fx=fx,
