@@ -22,7 +22,7 @@ from flows.workspace import Workspace
 from reports.compliance_inputs import Assertion, Figure, Finding, ReservationFact
 
 ASSERTION_FORMAT = "byline-assertion/1"
-SCOREBOARD_FORMAT = "byline-scoreboard/1"
+SCOREBOARD_FORMATS = ("byline-scoreboard/1", "byline-scoreboard/2")
 KEYS = ("format", "period", "assertion", "reservations", "findings", "distribution", "roles")
 MONEY = "linear/removal"
 _Fact = TypeVar("_Fact", Assertion, Finding, ReservationFact)
@@ -133,7 +133,7 @@ def evaluation_figures(path: Path) -> Iterator[Figure]:
     """
     try:
         result = json.loads(path.read_bytes())
-        if result["format"] != SCOREBOARD_FORMAT:
+        if result["format"] not in SCOREBOARD_FORMATS:
             raise ValueError(result["format"])  # noqa: TRY301
         rows = [row for row in result["rows"] if "skipped" not in row]
         yield from _figures(result, rows, f"{path.name}, sha256 {sha256_file(path)[:16]}")

@@ -57,6 +57,8 @@ class Evaluation:
         summed: measure -> the same rank correlation for the sum of all outputs, which
             is what a period pays; one number, so without an interval over outputs.
         per_query: measure -> one number a query, for the intervals above.
+        shares: rule -> what each creator would be paid of a pool of 1, in the truth's
+            order of creators; "linear" and "normalised".
     """
 
     lds_documents: Interval | None
@@ -68,6 +70,7 @@ class Evaluation:
     coalition_fit: float | None
     summed: dict[str, float]
     per_query: dict[str, list[float]]
+    shares: dict[str, list[float]]
 
 
 def evaluate(scores: Nats, truth: Truth) -> Evaluation:
@@ -121,7 +124,27 @@ def evaluate(scores: Nats, truth: Truth) -> Evaluation:
         coalition_fit=fit,
         summed=summed,
         per_query=per_query,
+        shares={
+            "linear": shares(creators).tolist(),
+            "normalised": shares(creators, positive).tolist(),
+        },
     )
+
+
+def true_shares(truth: Truth) -> dict[str, list[float]]:
+    """Return truth -> what each creator would be paid of a pool of 1, by summed nats.
+
+    A creator whom no retrain removed gets nothing by `removal`.
+    """
+    found = {}
+    if "" in truth.orders:
+        lost, which = truth.removal()
+        paid = np.zeros(len(truth.creators))
+        paid[list(which)] = shares(lost)
+        found["removal"] = paid.tolist()
+    if len(truth.losses.get("creator", ())) >= 10:
+        found["coalition"] = shares(truth.banzhaf.values).tolist()
+    return found
 
 
 def lds(scores: Nats, kept: NDArray[np.bool_], losses: Nats) -> list[float]:

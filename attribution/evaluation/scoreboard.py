@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from attribution.corpus import read_corpus
 from attribution.errors import AttributionError, ScoringError
 from attribution.evaluation.coverage import LEVELS, covered_percent
-from attribution.evaluation.lds import ceilings, evaluate
+from attribution.evaluation.lds import ceilings, evaluate, true_shares
 from attribution.evaluation.patch import PatchConfig, tail_patch
 from attribution.evaluation.probes import ProbeCorpus, decoys_of, gains, probe_corpus
 from attribution.evaluation.setup import EvaluationSetup
@@ -47,7 +47,7 @@ from attribution.model import load_model, model_digest
 from attribution.replay import deterministic, encode_corpus, summed_loss
 from attribution.tokens import encode_document
 
-FORMAT = "byline-scoreboard/1"
+FORMAT = "byline-scoreboard/2"
 NOTES = "notes.json"
 Nats = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
@@ -127,6 +127,8 @@ def judge_methods(
             "queries": len(truth.tokens),
             "documents": len(truth.groups),
             "creators": len(truth.creators),
+            "creator_ids": list(truth.creators),
+            "shares": true_shares(truth),
             "coalition_fit": float(coalition.fit.mean()) if coalition else None,
             "coalition_ridge": coalition.ridge if coalition else None,
         },

@@ -80,6 +80,26 @@ def test_a_table_holds_every_measure_of_every_method(setup, tmp_path):
     assert said["pass_cpu_seconds"] > 0
 
 
+def test_a_table_says_what_each_creator_would_be_paid(setup, tmp_path):
+    """By every method and rule, in the order of the creators, beside what the truths would pay."""
+    config = BoardConfig(tmp_path, probes=False, patch=None)
+    said = judge_methods(setup, methods_by_name(["by_size"]), setup.truth(), config, quiet)
+    creators = said["truth"]["creator_ids"]
+    assert creators == list(TOPICS)
+    (row,) = said["rows"]
+    for paid in (*row["shares"].values(), *said["truth"]["shares"].values()):
+        assert len(paid) == len(creators)
+        assert sum(paid) == pytest.approx(1)
+    assert set(row["shares"]) == {"linear", "normalised"}
+    assert set(said["truth"]["shares"]) == {"removal", "coalition"}
+    task = MatrixTask(setup.model, (), setup.corpus, setup.queries)
+    tokens = [row.scored for row in task.documents_encoded[:6]]
+    whole = sum(row.scored for row in task.documents_encoded)
+    assert row["shares"]["linear"][0] == pytest.approx(sum(tokens) / whole)
+    gap = np.abs(np.subtract(row["shares"]["linear"], said["truth"]["shares"]["removal"]))
+    assert 50 * gap.sum() == pytest.approx(row["misallocated"]["linear/removal"])
+
+
 def test_scores_are_made_once_for_the_same_digest(setup, tmp_path):
     """The second table reads what the first computed; other options are other scores."""
     config = BoardConfig(tmp_path, probes=False, patch=None)
