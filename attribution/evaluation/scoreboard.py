@@ -2,12 +2,10 @@
 
 1. A method runs through the protocol of `attribution.methods`; one that is added
    there appears here.
-2. Scores are kept under the digest of everything they depend on: method, options,
-   the source of the method's module and of all that it imports in this room, model,
-   checkpoints, documents, outputs, seed. A run that was stopped goes on with what
-   is missing.
-3. A method that sums over checkpoints is judged at the end point alone as well, unless it
-   cannot do without them.
+2. Scores, patches and retrains are made once and kept (attribution.evaluation.scored):
+   a table that was stopped goes on with what is missing, and methods may be added one
+   at a time.
+3. A method that sums over checkpoints is judged at the end point alone as well.
 4. A method that cannot run here is a row that says why, never a missing row.
 
 Cost is processor seconds, all threads together, and bytes the method stored.
@@ -15,16 +13,11 @@ Cost is processor seconds, all threads together, and bytes the method stored.
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import re
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +26,23 @@ import torch
 from numpy.typing import NDArray
 
 from attribution.corpus import read_corpus
-from attribution.errors import AttributionError, ScoringError
+from attribution.errors import AttributionError
 from attribution.evaluation.coverage import LEVELS, covered_percent
 from attribution.evaluation.lds import ceilings, evaluate, true_shares
 from attribution.evaluation.patch import PatchConfig, tail_patch
 from attribution.evaluation.probes import ProbeCorpus, decoys_of, gains, probe_corpus
+from attribution.evaluation.scored import Scored, end_scores, score
 from attribution.evaluation.setup import EvaluationSetup
 from attribution.evaluation.top_removal import TopRemoval
 from attribution.evaluation.truth import Truth
-from attribution.files import canonical_json, sha256_file, sha256_of, write_atomically
-from attribution.methods import METHODS, MatrixTask, Method, check_needs, options_of, with_options
-from attribution.model import load_model, model_digest
+from attribution.files import canonical_json, sha256_of, write_atomically
+from attribution.methods import MatrixTask, Method, options_of
+from attribution.methods.choice import labels
+from attribution.model import load_model
 from attribution.replay import deterministic, encode_corpus, summed_loss
 from attribution.tokens import encode_document
 
 FORMAT = "byline-scoreboard/2"
-NOTES = "notes.json"
 Nats = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 
@@ -79,17 +73,6 @@ class BoardConfig:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Scores [Q, N], what they cost, and what the method noted in `notes.json` of its folder."""
-
-    scores: Nats
-    seconds: float
-    cpu_seconds: float
-    stored_bytes: int
-    notes: dict[str, float]
-
-
 def judge_methods(
     setup: EvaluationSetup,
     methods: Sequence[Method],
@@ -108,19 +91,21 @@ def judge_methods(
 
     Returns:
         Plain values for JSON: `rows` (one a method, in order), `ceilings`, `truth`,
-        `pass_cpu_seconds` (one forward and backward pass over the corpus).
+        `pass_cpu_seconds` (one forward and backward pass over the corpus), `seconds`
+        (what all scores, patches and retrains took when they were made).
     """
     board = _Board(setup, truth, config)
     rows = []
-    for number, method in enumerate(methods):
-        progress(method.name, number, len(methods))
-        rows.append(board.row(method))
+    for number, (label, method) in enumerate(zip(labels(methods), methods, strict=True)):
+        progress(label, number, len(methods))
+        rows.append({**board.row(method), "name": label, "method": method.name})
     progress("done", len(methods), len(methods))
     coalition = truth.banzhaf if len(truth.losses.get("creator", ())) >= 10 else None
+    controls = board.controls()
     return {
         "format": FORMAT,
         "rows": rows,
-        "controls": board.controls(),
+        "controls": controls,
         "ceilings": ceilings(truth),
         "truth": {
             "retrains": {kind: len(rows) for kind, rows in sorted(truth.losses.items())},
@@ -133,76 +118,9 @@ def judge_methods(
             "coalition_ridge": coalition.ridge if coalition else None,
         },
         "pass_cpu_seconds": board.pass_seconds,
+        "seconds": sum(board.spent.values()),
         "levels": list(LEVELS),
     }
-
-
-def methods_by_name(names: Sequence[str], options: Sequence[str] = ()) -> list[Method]:
-    """Return methods by name; all of them for none.
-
-    Args:
-        names: of methods.
-        options: "method.option=value", for any of them.
-
-    Raises:
-        ScoringError: an unknown name, option or value.
-    """
-    chosen: dict[str, dict[str, str]] = {}
-    for text in options:
-        left, equals, value = text.partition("=")
-        method, dot, option = left.partition(".")
-        if not (equals and dot) or method not in METHODS:
-            raise ScoringError(
-                f"{text!r} sets no option of a method; write METHOD.OPTION=VALUE with one of "
-                f"{', '.join(METHODS)}"
-            )
-        chosen.setdefault(method, {})[option] = value
-    unknown = [name for name in names if name not in METHODS]
-    if unknown:
-        raise ScoringError(
-            f"there is no attribution method {unknown[0]!r}; choose among {', '.join(METHODS)}"
-        )
-    return [with_options(METHODS[name], chosen.get(name, {})) for name in names or METHODS]
-
-
-def score(setup: EvaluationSetup, method: Method, task: MatrixTask, cache: Path) -> Scored:
-    """Score by a method, or read the scores it gave before (rule 2).
-
-    Raises:
-        AttributionError: the method lacks what it needs.
-    """
-    check_needs(method, task)
-    said = {
-        "method": method.name,
-        "options": {name: str(value) for name, value in options_of(method).items()},
-        "source": source_digest(type(method).__module__),
-        "model": model_digest(task.model_dir),
-        "checkpoints": [model_digest(folder) for folder in task.checkpoints],
-        "corpus": task.corpus.digest,
-        "queries": sha256_file(setup.queries_file),
-        "recipe": sha256_file(setup.recipe / "recipe.npz"),
-        "damping": task.damping,
-        "seed": task.seed,
-    }
-    path = cache / f"{method.name}-{sha256_of(canonical_json(said))[:16]}.npz"
-    if not path.exists():
-        stored = path.with_suffix(".stored")
-        begun, cpu = time.perf_counter(), time.process_time()
-        found = method.scores(replace(task, index_dir=stored)).double().numpy()
-        cost = np.asarray([time.perf_counter() - begun, time.process_time() - cpu])
-        shape = (len(task.queries), len(task.corpus))
-        assert found.shape == shape, (method.name, found.shape, shape)
-        left = [file for file in stored.rglob("*") if file.is_file() and file.name != NOTES]
-        kept = sum(file.stat().st_size for file in left)
-        notes = (stored / NOTES).read_text() if (stored / NOTES).is_file() else "{}"
-        stream = io.BytesIO()
-        np.savez(stream, scores=found, cost=cost, stored=np.asarray(kept), notes=np.asarray(notes))
-        write_atomically(path, stream.getvalue())
-        shutil.rmtree(stored, ignore_errors=True)
-    with np.load(path) as archive:
-        seconds, cpu_seconds = (float(value) for value in archive["cost"])
-        notes = json.loads(str(archive["notes"]))
-        return Scored(archive["scores"], seconds, cpu_seconds, int(archive["stored"]), notes)
 
 
 def _spread(checkpoints: Sequence[Path], count: int) -> tuple[Path, ...]:
@@ -211,22 +129,6 @@ def _spread(checkpoints: Sequence[Path], count: int) -> tuple[Path, ...]:
         return tuple(checkpoints)
     places = [round(n * len(checkpoints) / count) for n in range(count)]
     return tuple(checkpoints[place] for place in places)
-
-
-@lru_cache
-def source_digest(module: str) -> str:
-    """Return the SHA-256 over a module of this room and all it imports there, by name."""
-    found: dict[str, str] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        spec = find_spec(name)
-        if name in found or spec is None or spec.origin is None:
-            continue
-        text = Path(spec.origin).read_text(encoding="utf-8")
-        found[name] = sha256_of(text.encode())
-        waiting += re.findall(r"^\s*(?:from|import) (attribution\.[\w.]+)", text, re.MULTILINE)
-    return sha256_of(canonical_json(found))
 
 
 class _Board:
@@ -246,6 +148,12 @@ class _Board:
         self.probe = self._probe() if config.probes else None
         self.top = TopRemoval(setup, config.cache, config.top) if config.top else None
         self.pass_seconds = self._one_pass()
+        self.spent: dict[str, float] = {}
+
+    def _counted(self, found: Scored) -> Scored:
+        """Note what scores took, once for all rows that read them."""
+        self.spent[found.file] = found.seconds
+        return found
 
     def row(self, method: Method) -> dict[str, Any]:
         """Judge one method."""
@@ -257,7 +165,7 @@ class _Board:
             "limits": declared.limits,
         }
         try:
-            found = score(self.setup, method, self.task, self.config.cache)
+            found = self._counted(score(self.setup, method, self.task, self.config.cache))
         except AttributionError as fault:
             return {**said, "skipped": str(fault)}
         said |= {
@@ -271,13 +179,14 @@ class _Board:
         }
         if "documents" in said["per_query"]:
             said["covered_percent"] = covered_percent(said["per_query"]["documents"])
-        if self.config.ends and declared.along_path and "checkpoints" not in declared.needs:
-            end = score(self.setup, method, replace(self.task, checkpoints=()), self.config.cache)
+        if self.config.ends and declared.along_path:
+            end = self._counted(end_scores(self.setup, method, self.task, self.config.cache))
             said["end"] = asdict(evaluate(end.scores, self.truth))
         if self.config.patch is not None:
             said["tail_patch"] = self._patch(found.scores)
         if self.top is not None:
             said["top_removal"] = self.top.of_scores(found.scores)
+            self.spent |= self.top.spent
         return said | self._probed(method, said["passes"])
 
     def controls(self) -> dict[str, Any]:
@@ -306,7 +215,7 @@ class _Board:
             return {"gains": None, "decoys": None, "probe_skipped": reason}
         task = replace(self.task, corpus=self.probe.corpus)
         try:
-            found = score(self.setup, method, task, self.config.cache).scores
+            found = self._counted(score(self.setup, method, task, self.config.cache)).scores
         except AttributionError as fault:
             return {"gains": None, "decoys": None, "probe_skipped": str(fault)}
         tokens = np.asarray([float(row.scored) for row in task.documents_encoded])
@@ -326,6 +235,7 @@ class _Board:
         }
         path = self.config.cache / f"patch-{sha256_of(canonical_json(said))[:16]}.json"
         if not path.exists():
+            begun = time.perf_counter()
             with deterministic(self.config.seed, torch.get_num_threads()):
                 interval = tail_patch(
                     self.task.model.model,
@@ -335,8 +245,10 @@ class _Board:
                     self.context,
                     self.config.patch,
                 )
-            write_atomically(path, canonical_json(asdict(interval)))
+            spent = {"seconds": time.perf_counter() - begun}
+            write_atomically(path, canonical_json(asdict(interval) | spent))
         found: dict[str, float] = json.loads(path.read_bytes())
+        self.spent[path.name] = found.pop("seconds", 0.0)
         return found
 
     def _one_pass(self) -> float:

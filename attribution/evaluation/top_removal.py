@@ -13,6 +13,7 @@ Each retrain is kept under the digest of the run and of what it left out.
 from __future__ import annotations
 
 import io
+import time
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,25 @@ Nats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
-def losses_without(run: RetrainSetup, mask: Mask, cache: Path) -> Nats:
-    """Return [Q] summed nats after training on the masked corpus, made once and kept."""
+def losses_without(run: RetrainSetup, mask: Mask, cache: Path, spent: dict[str, float]) -> Nats:
+    """Return [Q] summed nats after training on the masked corpus, made once and kept.
+
+    Args:
+        run: what is replayed.
+        mask: [N], True = kept.
+        cache: folder of the outcomes.
+        spent: gets file -> seconds that the retrain took when it was made.
+    """
     name = sha256_of(run.digest.encode() + np.packbits(mask).tobytes())[:16]
     path = cache / f"kept_{name}.npz"
     if not path.exists():
+        begun = time.perf_counter()
+        loss = query_losses(run, mask)
         stream = io.BytesIO()
-        np.savez(stream, mask=mask, loss=query_losses(run, mask))
+        np.savez(stream, mask=mask, loss=loss, seconds=np.asarray(time.perf_counter() - begun))
         write_atomically(path, stream.getvalue())
     with np.load(path) as archive:
+        spent[path.name] = float(archive["seconds"]) if "seconds" in archive else 0.0
         return np.asarray(archive["loss"], dtype=np.float64)
 
 
@@ -47,11 +58,14 @@ class TopRemoval:
     def __init__(self, setup: EvaluationSetup, cache: Path, count: int) -> None:
         self.run = setup.retrains()
         self.cache, self.count = cache, count
+        self.spent: dict[str, float] = {}
 
     @cached_property
     def full(self) -> Nats:
         """[Q], losses with everybody."""
-        return losses_without(self.run, np.ones(len(self.run.rows), dtype=bool), self.cache)
+        return losses_without(
+            self.run, np.ones(len(self.run.rows), dtype=bool), self.cache, self.spent
+        )
 
     def of_scores(self, scores: Nats) -> dict[str, Any]:
         """Return control -> mean rise of the loss in nats a query, with its interval.
@@ -65,7 +79,8 @@ class TopRemoval:
         for name, places in chosen.items():
             mask = np.ones(len(self.run.rows), dtype=bool)
             mask[places] = False
-            rise = bootstrap(list(losses_without(self.run, mask, self.cache) - self.full))
+            losses = losses_without(self.run, mask, self.cache, self.spent)
+            rise = bootstrap(list(losses - self.full))
             found[name] = {"mean": rise.mean, "low": rise.low, "high": rise.high}
         return found
 

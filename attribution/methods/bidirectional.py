@@ -57,6 +57,7 @@ class Bidirectional:
     clip: float = 1.0
 
     name = "bidirectional"
+    readings = ("mode",)
     declared = Declaration(
         ("gradients",),
         "once a pass of forward and backward, one document at a time; then two forward passes "
@@ -67,9 +68,17 @@ class Bidirectional:
 
     def scores(self, task: MatrixTask) -> Tensor:
         """Return [queries, documents]: nats in `ledger` mode, nats a token in `paper` mode."""
+        return self.read(self.measured(task), task)
+
+    def measured(self, task: MatrixTask) -> Tensor:
+        """Return `changes`, after a look at the mode in which they will be read."""
         if self.mode not in MODES:
             raise ScoringError(f"mode is {self.mode!r}; choose one of {MODES}")
-        return in_mode(self.changes(task), task, self.mode)
+        return self.changes(task)
+
+    def read(self, measured: Tensor, task: MatrixTask) -> Tensor:
+        """Turn changes of summed losses into scores."""
+        return in_mode(measured, task, self.mode)
 
     def moves(self) -> Steps:
         """Return how the weights are moved."""

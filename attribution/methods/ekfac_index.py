@@ -17,7 +17,7 @@ from torch import Tensor
 from attribution.errors import IndexMismatchError, ScoringError
 from attribution.index import GradientIndex, IndexConfig, build_index, training_path
 from attribution.influence import Attributor
-from attribution.layers import DEFAULT_LAYERS
+from attribution.methods.gradient_rows import OnLayers
 from attribution.methods.protocol import Declaration, MatrixTask
 from attribution.streaming import StreamConfig, path_scores
 
@@ -55,16 +55,8 @@ class EkfacIndex:
 
 
 @dataclass(frozen=True)
-class Ekfac:
-    """EK-FAC recomputed at full rank, nothing stored: the accuracy reference of the index.
-
-    Attributes:
-        layers: shell patterns of tracked layers, with commas; "*" for every one.
-        head: track the output head too.
-    """
-
-    layers: str = ",".join(DEFAULT_LAYERS)
-    head: bool = True
+class Ekfac(OnLayers):
+    """EK-FAC recomputed at full rank, nothing stored: the accuracy reference of the index."""
 
     name = "ekfac"
     declared = Declaration(

@@ -9,7 +9,9 @@ Axes: D numbers of a row, in the order of `Layout.spans`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +20,7 @@ from attribution.batches import collate, plan
 from attribution.errors import ScoringError
 from attribution.gradients import LossModel, backward, recording
 from attribution.index import IndexConfig, PathPoint, training_path
-from attribution.layers import TrackedLayer, find_layers
+from attribution.layers import DEFAULT_LAYERS, TrackedLayer, find_layers
 from attribution.matrix_task import MatrixTask
 from attribution.model import load_model
 from attribution.projection import LayerBasis
@@ -60,12 +62,43 @@ def path_of(task: MatrixTask) -> list[PathPoint]:
     return training_path(config)[0]
 
 
-def models_along(task: MatrixTask, points: Sequence[PathPoint]) -> Iterator[LossModel]:
-    """Load the model of each point, one at a time, and tell the task's progress."""
-    for k, point in enumerate(points):
+def models_along(
+    task: MatrixTask, *, backwards: bool = False
+) -> Iterator[tuple[PathPoint, LossModel]]:
+    """Yield each point of the path with its model, and tell the task's progress."""
+    points = path_of(task)
+    order = range(len(points))
+    for done, k in enumerate(reversed(order) if backwards else order):
         last = k == len(points) - 1
-        yield LossModel((task.model if last else load_model(point.folder)).model)
-        task.progress("checkpoint", k + 1, len(points))
+        yield points[k], LossModel((task.model if last else load_model(points[k].folder)).model)
+        task.progress("checkpoint", done + 1, len(points))
+
+
+class Station(NamedTuple):
+    """One checkpoint: where it is and what it weighs, its model, and the tracked layers."""
+
+    point: PathPoint
+    model: LossModel
+    layers: tuple[TrackedLayer, ...]
+
+
+@dataclass(frozen=True)
+class OnLayers:
+    """Options of a method that reads the gradients of some layers at every checkpoint.
+
+    Attributes:
+        layers: shell patterns of tracked layers, with commas; "last:N" for the last N,
+            "*" for every one.
+        head: track the output head too.
+    """
+
+    layers: str = ",".join(DEFAULT_LAYERS)
+    head: bool = True
+
+    def along(self, task: MatrixTask, *, backwards: bool = False) -> Iterator[Station]:
+        """Yield each checkpoint of the path with its model and layers, one model at a time."""
+        for point, model in models_along(task, backwards=backwards):
+            yield Station(point, model, tracked(model, self.layers, head=self.head))
 
 
 def tracked(model: LossModel, patterns: str, *, head: bool) -> tuple[TrackedLayer, ...]:

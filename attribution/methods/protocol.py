@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -25,6 +25,7 @@ __all__ = [
     "Declaration",
     "MatrixTask",
     "Method",
+    "Reread",
     "check_needs",
     "options_of",
     "silence",
@@ -75,6 +76,24 @@ class Method(Protocol):
 
     def scores(self, task: MatrixTask) -> Tensor:
         """Return [queries, documents], float64, in file order, positive = helped."""
+        ...
+
+
+@runtime_checkable
+class Reread(Protocol):
+    """A method whose costly part is the same however it is read: measured once for all readings.
+
+    `readings` names the options that decide only how.
+    """
+
+    readings: tuple[str, ...]
+
+    def measured(self, task: MatrixTask) -> Tensor:
+        """Return [queries, documents], float64, before it is read."""
+        ...
+
+    def read(self, measured: Tensor, task: MatrixTask) -> Tensor:
+        """Return the scores."""
         ...
 
 

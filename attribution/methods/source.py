@@ -27,28 +27,24 @@ import torch
 from torch import Tensor
 
 from attribution.gradients import LossModel
-from attribution.layers import DEFAULT_LAYERS, TrackedLayer
-from attribution.methods.gradient_rows import all_rows, path_of, rows_of, tracked
+from attribution.layers import TrackedLayer
+from attribution.methods.gradient_rows import OnLayers, all_rows, rows_of
 from attribution.methods.protocol import Declaration, MatrixTask
-from attribution.model import load_model
 from attribution.path import recipe_rates
 from attribution.preconditioner import FitConfig, fit
 from attribution.projection import LayerBasis
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(OnLayers):
     """Segments of the training run.
 
     Attributes:
-        layers: shell patterns of tracked layers, with commas; "last:N" for the last N.
-        head: track the output head too.
+        layers, head: see `OnLayers`.
         adam: take the run's steps for Adam's instead of plain gradient descent's.
         batch: documents of a training batch, for the size of Adam's steps.
     """
 
-    layers: str = ",".join(DEFAULT_LAYERS)
-    head: bool = True
     adam: bool = True
     batch: int = 16
 
@@ -60,25 +56,20 @@ class Source:
         "takes curvature and gradients to stand still within a segment, and Adam for gradient "
         "descent with one rate a layer; "
         "first order in the documents",
+        along_path=True,
     )
 
     def scores(self, task: MatrixTask) -> Tensor:
         """Return [queries, documents], nats of the followed run, not calibrated."""
-        points = path_of(task)
         rates = recipe_rates(task.model_dir)
         assert rates is not None, "check_needs asks for a recipe"
         out = torch.zeros(len(task.queries), len(task.corpus), dtype=torch.float64)
         queries: Tensor | None = None
-        for k in reversed(range(len(points))):
-            last = k == len(points) - 1
-            loaded = task.model if last else load_model(points[k].folder)
-            model = LossModel(loaded.model)
-            layers = tracked(model, self.layers, head=self.head)
+        for point, model, layers in self.along(task, backwards=True):
             if queries is None:
                 queries = all_rows(model, layers, task.queries_encoded, task).double()
-            rate = points[k].weight * sum(rates)
+            rate = point.weight * sum(rates)
             queries = self._segment(model, layers, task, rate, queries, out)
-            task.progress("segment", len(points) - k, len(points))
         return out
 
     def _segment(

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attribution.errors import ScoringError
-from attribution.gradients import LossModel
+from attribution.methods.gradient_rows import models_along
 from attribution.methods.protocol import Declaration, MatrixTask, silence
 from attribution.methods.recovery import hat_of_sketch, least_squares, left_regular, recover
 from attribution.methods.steering import SteerConfig, drops, train_operators
@@ -65,10 +65,11 @@ class Stride:
     name = "stride"
     declared = Declaration(
         ("gradients",),
-        "epochs * degree passes of forward and backward from the steered layer up, once; then K "
+        "a checkpoint: epochs * degree passes of forward and backward above the steered layer; K "
         "forward passes from there for every output, and a lasso; rank * hidden size * K numbers",
         "assumes that effects add up and that few documents matter to an output; weights that "
         "the penalty removes are exactly zero; a pruned corpus needs new operators",
+        along_path=True,
     )
 
     def scores(self, task: MatrixTask) -> Tensor:
@@ -112,6 +113,9 @@ class Stride:
     def responses(self, task: MatrixTask, members: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Train the operators and return the outputs' loss drops, [Q, K], nats.
 
+        Along a path every checkpoint has operators of its own, and the drops are added by
+        the path's weights.
+
         Args:
             task: documents and queries.
             members: [K, N], which documents are in which subset.
@@ -120,21 +124,20 @@ class Stride:
             rank=self.rank, depth=self.depth, epochs=self.epochs, lr=self.lr,
             stability=self.stability, linearity=self.linearity, seed=task.seed,
         )  # fmt: skip
-        model = LossModel(task.model.model)
         hat = hat_of_sketch(members, max(2, len(members) // 4), 1e-3, task.seed)
-        with torch.enable_grad():
-            operators = train_operators(
-                model,
-                task.documents_encoded,
-                torch.from_numpy(members),
-                torch.from_numpy(hat).float(),
-                task.model.context,
-                config,
-            )
         found = np.zeros((len(task.queries), len(members)))
-        for q, output in enumerate(task.queries_encoded):
-            task.progress("output", q + 1, len(task.queries))
-            found[q] = drops(operators, output, task.model.context).numpy()
+        for point, model in models_along(task):
+            with torch.enable_grad():
+                operators = train_operators(
+                    model,
+                    task.documents_encoded,
+                    torch.from_numpy(members),
+                    torch.from_numpy(hat).float(),
+                    task.model.context,
+                    config,
+                )
+            for q, output in enumerate(task.queries_encoded):
+                found[q] += point.weight * drops(operators, output, task.model.context).numpy()
         return found
 
     def weights(

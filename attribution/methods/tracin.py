@@ -16,26 +16,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from attribution.layers import DEFAULT_LAYERS
-from attribution.methods.gradient_rows import all_rows, models_along, path_of, rows_of, tracked
+from attribution.methods.gradient_rows import OnLayers, all_rows, path_of, rows_of
 from attribution.methods.protocol import Declaration, MatrixTask
 from attribution.path import recipe_rates, recipe_steps
 from attribution.streaming import StreamConfig, checkpoint_scores
 
-_LAYERS = ",".join(DEFAULT_LAYERS)
-
 
 @dataclass(frozen=True)
-class TracIn:
-    """Gradient dot products at the checkpoints, by their learning rates.
-
-    Attributes:
-        layers: shell patterns of tracked layers, with commas; "*" for every one.
-        head: track the output head too.
-    """
-
-    layers: str = _LAYERS
-    head: bool = True
+class TracIn(OnLayers):
+    """Gradient dot products at the checkpoints, by their learning rates."""
 
     name = "tracin"
     declared = Declaration(
@@ -48,12 +37,12 @@ class TracIn:
 
     def scores(self, task: MatrixTask) -> Tensor:
         """Return [queries, documents], nats of plain gradient descent, not calibrated."""
-        points = path_of(task)
         config = StreamConfig(curvature=False, layers=tuple(self.layers.split(",")), head=self.head)
         rates = recipe_rates(task.model_dir)
-        steps = recipe_steps([p.folder for p in points], rates) if rates is not None else None
+        folders = [point.folder for point in path_of(task)]
+        steps = recipe_steps(folders, rates) if rates is not None else None
         out = torch.zeros(len(task.queries), len(task.corpus), dtype=torch.float64)
-        for k, model in enumerate(models_along(task, points)):
+        for k, (_, model, _) in enumerate(self.along(task)):
             rate = 1.0
             if rates is not None and steps is not None:
                 rate = rates[min(steps[k], len(rates) - 1)]
@@ -64,16 +53,8 @@ class TracIn:
 
 
 @dataclass(frozen=True)
-class GradientCosine:
-    """Cosine of the gradients, along the path where there is one.
-
-    Attributes:
-        layers: shell patterns of tracked layers, with commas; "*" for every one.
-        head: track the output head too.
-    """
-
-    layers: str = _LAYERS
-    head: bool = True
+class GradientCosine(OnLayers):
+    """Cosine of the gradients, along the path where there is one."""
 
     name = "grad_cosine"
     declared = Declaration(
@@ -85,10 +66,8 @@ class GradientCosine:
 
     def scores(self, task: MatrixTask) -> Tensor:
         """Return [queries, documents], mean cosines in [-1, 1]."""
-        points = path_of(task)
         out = torch.zeros(len(task.queries), len(task.corpus), dtype=torch.float64)
-        for point, model in zip(points, models_along(task, points), strict=True):
-            layers = tracked(model, self.layers, head=self.head)
+        for point, model, layers in self.along(task):
             queries = normalize(all_rows(model, layers, task.queries_encoded, task), dim=1)
             for members, rows in rows_of(model, layers, task.documents_encoded, task):
                 cosines = queries.to(rows.device) @ normalize(rows, dim=1).T

@@ -30,8 +30,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from attribution.gradients import LossModel
-from attribution.layers import DEFAULT_LAYERS, TrackedLayer
-from attribution.methods.gradient_rows import all_rows, models_along, path_of, rows_of, tracked
+from attribution.layers import TrackedLayer
+from attribution.methods.gradient_rows import OnLayers, all_rows, rows_of
 from attribution.methods.protocol import Declaration, MatrixTask
 from attribution.tokens import Encoded
 
@@ -39,20 +39,17 @@ _DEAD = 1e-5
 
 
 @dataclass(frozen=True)
-class TrackStar:
+class TrackStar(OnLayers):
     """TrackStar along the path.
 
     Attributes:
-        layers: shell patterns of tracked layers, with commas; "last:N" for the last N.
-        head: track the output head too.
+        layers, head: see `OnLayers`.
         side: numbers a side of a layer is projected to; a layer keeps side x side.
         downweighted: share of the directions that the queries' moments rule; the
             published 1000 of 65536.
         damping: added to R, as a share of its mean eigenvalue in the layer.
     """
 
-    layers: str = ",".join(DEFAULT_LAYERS)
-    head: bool = True
     side: int = 32
     downweighted: float = 1000 / 65536
     damping: float = 0.1
@@ -69,10 +66,8 @@ class TrackStar:
 
     def scores(self, task: MatrixTask) -> Tensor:
         """Return [queries, documents], mean cosines in [-1, 1]."""
-        points = path_of(task)
         out = torch.zeros(len(task.queries), len(task.corpus), dtype=torch.float64)
-        for point, model in zip(points, models_along(task, points), strict=True):
-            layers = tracked(model, self.layers, head=self.head)
+        for point, model, layers in self.along(task):
             queries, documents = self._projected(model, layers, task)
             self._precondition(queries, documents)
             left = normalize(torch.cat(queries, 1), dim=1)

@@ -144,8 +144,8 @@ def run(  # noqa: PLR0913, PLR0917 - the options of one command
     from attribution.evaluation.scoreboard import (  # noqa: PLC0415 - torch
         BoardConfig,
         judge_methods,
-        methods_by_name,
     )
+    from attribution.methods.choice import methods_by_name  # noqa: PLC0415
     from flows.evaluation import chosen_setup, write_results  # noqa: PLC0415
     from flows.progress import Reporter  # noqa: PLC0415
 

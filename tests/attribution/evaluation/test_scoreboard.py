@@ -13,10 +13,11 @@ from attribution.errors import ScoringError
 from attribution.evaluation.patch import PatchConfig, tail_patch
 from attribution.evaluation.probes import TRICKS, gains, middle_creator, probe_corpus
 from attribution.evaluation.removal import TruthPlan, build_truth
-from attribution.evaluation.scoreboard import BoardConfig, judge_methods, methods_by_name
+from attribution.evaluation.scoreboard import BoardConfig, judge_methods
 from attribution.evaluation.setup import open_setup
 from attribution.evaluation.top_removal import TopRemoval
 from attribution.methods import Declaration, MatrixTask
+from attribution.methods.choice import methods_by_name
 from attribution.model import load_model
 from attribution.training import train
 from tests.attribution.toy_training import TOPICS, TOY, toy_corpus, toy_model
@@ -124,14 +125,36 @@ def test_a_method_that_cannot_run_is_a_row_that_says_why(setup, tmp_path):
     assert methods_by_name(["bm25", "tfidf"], ["bm25.k1=2"])[0].k1 == 2.0
 
 
-def test_a_path_method_that_needs_checkpoints_has_no_end_point_alone(setup, tmp_path):
-    """It is judged along the path, and the table goes on."""
+def test_a_path_method_that_needs_checkpoints_has_an_end_point_too(setup, tmp_path):
+    """The column of differences holds it: there it is the gradient product of the final weights."""
     config = BoardConfig(tmp_path, path=1, probes=False, patch=None)
-    methods = methods_by_name(["tracin", "by_size"])
+    methods = methods_by_name(["tracin", "grad_dot", "by_size"])
     rows = judge_methods(setup, methods, setup.truth(), config, quiet)["rows"]
-    assert [row["name"] for row in rows] == ["tracin", "by_size"]
     assert rows[0]["lds_documents"] is not None
-    assert "end" not in rows[0]
+    assert rows[0]["end"]["per_query"] == rows[1]["end"]["per_query"]
+    assert rows[0]["per_query"] != rows[0]["end"]["per_query"]
+    assert "end" not in rows[2]
+
+
+def test_two_readings_of_one_measurement_are_made_once(setup, tmp_path):
+    """They stand as two rows, named by what differs, and each costs what the measurement did."""
+    config = BoardConfig(tmp_path, probes=False, patch=None)
+    names = ["bidirectional", "bidirectional:mode=paper", "bidirectional:mode=paper:steps=2"]
+    methods = methods_by_name([*names, "equal"], ["bidirectional.steps=1"])
+    said = judge_methods(setup, methods, setup.truth(), config, quiet)
+    signed, absolute, other, _ = said["rows"]
+    assert [row["name"] for row in said["rows"]] == [
+        "bidirectional steps=1",
+        "bidirectional mode=paper steps=1",
+        "bidirectional mode=paper steps=2",
+        "equal",
+    ]
+    assert len(list(tmp_path.glob("bidirectional-*.npz"))) == 2
+    assert signed["cpu_seconds"] == absolute["cpu_seconds"] != other["cpu_seconds"]
+    assert signed["shares"] != absolute["shares"]
+    assert said["seconds"] == pytest.approx(sum(row["seconds"] for row in said["rows"][1:]))
+    with pytest.raises(ScoringError, match="no attribution method 'bm25:k1'"):
+        methods_by_name(["bm25:k1"])
 
 
 def test_the_path_and_the_probes_can_be_cut_short(setup, tmp_path):
