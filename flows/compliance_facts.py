@@ -24,7 +24,7 @@ from flows.compliance_figures import method_figures, privacy_figures, version_fi
 from flows.compliance_given import Given, evaluation_figures, evaluation_file
 from flows.ingest_schema import OUTPUTS_FORMAT
 from flows.intake import quarantine_file, reconciliation_file
-from flows.payout_events import read_export
+from flows.payout_files import read_export
 from flows.payouts import batch_names, load
 from flows.publish import ClosedPeriod
 from flows.publish_inputs import checkpoint_ref, pool_of_plan

@@ -5,20 +5,23 @@
 2. The bank file is laid out before anything is booked; what cannot be written is not booked. It
    is put in its place after the entries, and the same command makes the same bytes again.
 3. A second export needs a reason. An answer that is read twice changes nothing.
+4. Whoever is held when a batch is exported is withheld from it, with a record in the log; the
+   bank file and the entries have the others only.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flows.artefacts import canonical_json, sha256_bytes, write_bytes
+from flows.locks import hold
+from flows.payout_files import EXPORT_FORMAT, bank_file, export_record, lay_out, read_export
+from flows.payout_holds import LOCK, holds_of
 from flows.payouts import (
     ACTION,
     ROLE,
-    SCHEMES,
     StoredBatch,
     batch_object,
     batches_folder,
@@ -34,13 +37,6 @@ from reports.payouts.answers import Answer, Answers, read_camt053, read_pain002
 from reports.payouts.batch import MONEY_EVENTS, NEXT, BatchEvent, PayoutBatch, advance, approve
 from reports.payouts.errors import PayoutError
 from reports.payouts.listing import payout_csv
-from reports.payouts.nacha import Originator, write_nacha
-from reports.payouts.pain001 import Debtor, write_pain001
-
-FORMS = {"iban": "pain001", "us": "nacha"}
-SUFFIX = {"pain001": ".pain.001.xml", "nacha": ".nacha.txt"}
-EXPORT_FORMAT = "byline-payout-export/1"
-assert set(FORMS) == set(SCHEMES), FORMS
 
 
 @dataclass(frozen=True)
@@ -127,8 +123,22 @@ def export_batch(
         The bank file.
 
     Raises:
-        PayoutError: not approved, a setting is missing, or it was exported and no reason is given.
+        PayoutError: not approved, everybody in it is held, a setting is missing, or it was exported
+            and no reason is given.
     """
+    with hold(workspace.locks, LOCK):
+        return _export(workspace, books, batch_id, (created_at, execute_on), actor, reason)
+
+
+def _export(
+    workspace: Workspace,
+    books: LedgerStore,
+    batch_id: str,
+    times: tuple[str, str],
+    actor: str,
+    reason: str,
+) -> Path:
+    created_at, execute_on = times
     stored = load(workspace, books, batch_id)
     first = read_export(workspace, batch_id)
     exported = any(event == "export" for _, _, event, _, _ in stored.history)
@@ -138,13 +148,9 @@ def export_batch(
     if exported and path.exists() and not reason:
         what, told = f"payout batch {batch_id}", f"was exported to {path.name}"
         raise PayoutError(what, told, "Give --reason to do it again")
-    whole = replace(
-        stored.batch, payouts=tuple(replace(p, state="approved") for p in stored.batch.payouts)
-    )
-    # The states of a batch that was exported before lie beyond "approved"; its file does not.
-    data = _laid_out(
-        workspace, whole if exported else stored.batch, stored.scheme, created_at, execute_on
-    )
+    held = {} if exported else _held(stored.batch, books)
+    sent = _sent(stored.batch, held, exported=exported)
+    data = lay_out(workspace, sent, stored.scheme, created_at, execute_on)
     about = {
         "format": EXPORT_FORMAT,
         "created_at": created_at,
@@ -152,15 +158,48 @@ def export_batch(
         "sha256": sha256_bytes(data),
         "file": path.name,
     }
-    write_bytes(_export_record(workspace, batch_id), canonical_json(about))
+    write_bytes(export_record(workspace, batch_id), canonical_json(about))
     if exported:
         said = reason or "the file was missing"
         books.record_access(actor, ROLE, "export", batch_object(batch_id), said)
     else:
-        _book_export(books, stored.batch, about, actor)
+        for payout_id, why in held.items():
+            name = batch_object(batch_id, payout_id)
+            books.record_access(actor, ROLE, f"{ACTION}withhold", name, why)
+        _book_export(books, sent, about, actor)
     write_report(path, data)
-    write_report(path.with_name(f"{batch_id}.csv"), payout_csv(stored.batch))
+    listed = load(workspace, books, batch_id).batch
+    write_report(path.with_name(f"{batch_id}.csv"), payout_csv(listed))
     return path
+
+
+def _held(batch: PayoutBatch, books: LedgerStore) -> dict[str, str]:
+    """Name the payouts of an approved batch whose payees were held since, with the reason.
+
+    Raises:
+        PayoutError: all of them are.
+    """
+    register = holds_of(books.accesses())
+    going = [item for item in batch.payouts if item.state == "approved"]
+    held = {p.payout_id: register[p.payee_id].reason for p in going if p.payee_id in register}
+    if going and len(held) == len(going):
+        raise PayoutError(
+            f"payout batch {batch.batch_id}",
+            f"has only payees that are held ({going[0].payee_id}: {held[going[0].payout_id]})",
+            "Release them with `byline payout release`, or void the batch",
+        )
+    return held
+
+
+def _sent(batch: PayoutBatch, held: Collection[str], *, exported: bool) -> PayoutBatch:
+    """Give the batch as the bank gets it.
+
+    The states of a batch that was exported before lie beyond "approved"; its file does not.
+    """
+    going = [p for p in batch.payouts if p.state != "withheld" and p.payout_id not in held]
+    if exported:
+        going = [replace(item, state="approved") for item in going]
+    return replace(batch, payouts=tuple(going))
 
 
 def _book_export(books: LedgerStore, batch: PayoutBatch, about: dict[str, str], actor: str) -> None:
@@ -269,71 +308,19 @@ def reissue_batch(
         scheme=stored.scheme,
         payees=[item.payee_id for item in back],
     )
-    record_event(
-        workspace,
-        books,
-        batch_id,
-        "reissue",
-        actor=prepared_by,
-        payout_ids=[item.payout_id for item in back],
-        reason=f"in batch {new_id}",
-    )
+    # Who is held, or has no sound bank details now, is not in the new batch and not reissued.
+    again = {(item.payee_id, item.currency) for item in made.batch.payouts}
+    if ids := [p.payout_id for p in back if (p.payee_id, p.currency) in again]:
+        record_event(
+            workspace,
+            books,
+            batch_id,
+            "reissue",
+            actor=prepared_by,
+            payout_ids=ids,
+            reason=f"in batch {new_id}",
+        )
     return made
-
-
-def read_export(workspace: Workspace, batch_id: str) -> dict[str, str] | None:
-    """Read when and as what a batch was exported, or None."""
-    path = _export_record(workspace, batch_id)
-    return dict(json.loads(path.read_bytes())) if path.exists() else None
-
-
-def bank_file(workspace: Workspace, stored: StoredBatch) -> Path:
-    """Name the bank file of a batch."""
-    suffix = SUFFIX[FORMS[stored.scheme]]
-    return batches_folder(workspace) / f"{stored.batch.batch_id}{suffix}"
-
-
-def _export_record(workspace: Workspace, batch_id: str) -> Path:
-    return batches_folder(workspace) / f"{batch_id}.export.json"
-
-
-def _laid_out(
-    workspace: Workspace, batch: PayoutBatch, scheme: str, created_at: str, execute_on: str
-) -> bytes:
-    """Write the bank file into memory.
-
-    Raises:
-        PayoutError: a setting or a payee's bank details are missing.
-    """
-    own = workspace.settings.payout
-    erased = [item.payee_id for item in batch.payouts if not item.bank.holder]
-    if erased:
-        raise PayoutError(
-            f"payout batch {batch.batch_id}",
-            f"bank details of payee {erased[0]} were erased",
-            "Void the batch and draft another one",
-        )
-    needed = {"iban": ("name", "iban"), "us": ("name", "company_id", "destination", "odfi")}[scheme]
-    missing = [name for name in needed if not getattr(own, name)]
-    if missing:
-        raise PayoutError(
-            f"payout batch {batch.batch_id}",
-            f"the settings do not say [payout] {', '.join(missing)}",
-            "Write them into byline.toml",
-        )
-    if scheme == "iban":
-        debtor = Debtor(own.name, own.iban, own.bic)
-        return write_pain001(batch, debtor, created_at=created_at, execute_on=execute_on)
-    originator = Originator(
-        own.name, own.company_id, own.destination, own.destination_name or own.name, own.odfi
-    )
-    return write_nacha(
-        batch,
-        originator,
-        created_on=created_at[:10],
-        created_at=created_at[11:16].replace(":", ""),
-        effective_on=execute_on,
-    )
 
 
 def _parse(data: bytes, batch: PayoutBatch, name: str) -> Answers:

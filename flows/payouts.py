@@ -6,6 +6,7 @@
    command.
 3. Bank details are personal data: they lie beside the book, the batch names them by commitment.
 4. A payee is in one open batch at a time; nobody is paid twice because two drafts were made.
+5. Who is on the register of holds (`flows.payout_holds`) is in no draft.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from contracts.agreement import AgreementBook
 from contracts.period import Period
 from flows.artefacts import canonical_json, sha256_bytes, write_bytes
 from flows.books import read_agreements
+from flows.payout_holds import currencies_of, holds_of
 from flows.workspace import Workspace
 from ledger import chart
 from ledger.period_close import PeriodStatus
@@ -141,7 +143,7 @@ def draft(
         batch_id: never used again.
         prepared_by: who prepares it.
         scheme: iban for pain.001, us for NACHA.
-        holds: reasons by payee who is not paid for now.
+        holds: reasons by payee who is not in this batch, beside the register of holds.
         payees: only these; everybody when None.
 
     Raises:
@@ -155,12 +157,13 @@ def draft(
     only = None if payees is None else set(payees)
     lines, commitments = [], {}
     busy = _busy(workspace, books)
-    for line in _owed(workspace, books, holds or {}):
+    held = {payee: one.reason for payee, one in holds_of(books.accesses()).items()}
+    for line in _owed(workspace, books, {**(holds or {}), **held}):
         if only is not None and line.payee_id not in only:
             continue
         _, commitment, bank = next(reversed(_bank_fields(books, line.payee_id)), ("", "", None))
         commitments[line.payee_id] = commitment
-        if line.payee_id in busy:
+        if line.payee_id in busy and not line.held:
             line = replace(line, held=f"in batch {busy[line.payee_id]}")  # noqa: PLW2901
         lines.append(replace(line, bank=_fitting(bank, scheme)))
     period = open_period(books)
@@ -265,8 +268,7 @@ def _busy(workspace: Workspace, books: LedgerStore) -> dict[str, str]:
 def _owed(workspace: Workspace, books: LedgerStore, holds: Mapping[str, str]) -> list[Owed]:
     """Read what every payee is owed in each currency, and his threshold."""
     book = read_agreements(workspace)
-    currencies = {workspace.settings.pool.currency, *(a.currency for a in book.agreements)}
-    currencies |= {a.payment_currency for a in book.agreements}
+    currencies = currencies_of(workspace)
     closed = [
         p for p in sorted({s.entry.period for s in books.entries()})
         if books.period_status(p) is PeriodStatus.CLOSED
@@ -281,7 +283,7 @@ def _owed(workspace: Workspace, books: LedgerStore, holds: Mapping[str, str]) ->
             threshold_units=thresholds[currency].get(payee, 0),
             held=holds.get(payee, ""),
         )
-        for currency in sorted(currencies)
+        for currency in currencies
         for account, units in books.balances(chart.PAYABLE_PREFIX, currency).items()
         if units
     ]

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from flows.payout_holds import PaymentHold, holds_of
 from ledger import chart
 from ledger.checkpoint import Checkpoint, read_checkpoint
 from ledger.journal import SealedEntry
@@ -34,6 +35,7 @@ class BookView:
         note: its signed note.
         earlier: checkpoints under which earlier periods were issued, oldest first.
         trial_balance_units: the sum over all accounts, zero.
+        holds: payees to whom nothing was sent, as the log stood under the checkpoint.
     """
 
     entries: tuple[SealedEntry, ...]
@@ -42,6 +44,7 @@ class BookView:
     note: str
     earlier: tuple[StoredCheckpoint, ...]
     trial_balance_units: int
+    holds: Mapping[str, PaymentHold]
 
     @classmethod
     def of(cls, books: LedgerStore, period: str) -> BookView:
@@ -76,6 +79,7 @@ class BookView:
             latest.note,
             tuple(before[size] for size in sorted(before)),
             units,
+            holds_of(books.accesses(), latest.size),
         )
 
     def movements_on(self, account: str, currency: str) -> Moves:

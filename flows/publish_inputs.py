@@ -132,7 +132,13 @@ class Gathering:
             ledger_closing_units=account.closing_units,
             previous_closing_units=account.opening_units if self.earlier else None,
             inputs=self.inputs,
+            held=self._held(payee_id),
         )
+
+    def _held(self, payee_id: str) -> str:
+        """Say why nothing is sent to a payee, and where in the log that stands."""
+        one = self.view.holds.get(payee_id)
+        return "" if one is None else f"{one.reason} (place {one.ledger_seq} of the log)"
 
     def _header(
         self, payee_id: str, creators: Sequence[str], earnings: Sequence[Earnings]

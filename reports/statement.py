@@ -126,7 +126,7 @@ def build_statement(inputs: StatementInputs) -> Statement:
         *royalty,
         SummaryLine("net", "Net royalty of the period", net, is_total=True),
         *tax,
-        SummaryLine("payable", "Payable", payable, is_total=True),
+        SummaryLine("payable", "Payable", payable, _payable_note(inputs), is_total=True),
         *payment,
         SummaryLine("closing", "Closing balance", closing, _closing_note(inputs), is_total=True),
     )
@@ -205,7 +205,12 @@ def plain(value: Any) -> Any:
     Integers are written as text so that no reader turns money into a float.
     """
     if is_dataclass(value) and not isinstance(value, type):
-        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
+        pairs = [(item, getattr(value, item.name)) for item in fields(value)]
+        return {
+            item.name: plain(found)
+            for item, found in pairs
+            if found or not item.metadata.get("left_out_when_empty")
+        }
     if isinstance(value, Mapping):
         return {str(key): plain(value[key]) for key in sorted(value)}
     if isinstance(value, tuple | list):
@@ -225,6 +230,10 @@ def _of_kinds(movements: Sequence[Movement], kinds: Mapping[str, str]) -> list[S
         for movement in movements
         if movement.kind == kind
     ]
+
+
+def _payable_note(inputs: StatementInputs) -> str:
+    return f"held, nothing is sent: {inputs.held}" if inputs.held else ""
 
 
 def _closing_note(inputs: StatementInputs) -> str:

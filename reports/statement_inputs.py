@@ -313,6 +313,8 @@ class StatementInputs:
         ledger_closing_units: the ledger's own closing balance, when known; the
             statement is refused if it ends elsewhere.
         previous_closing_units: closing balance of the statement before.
+        held: why nothing is sent to the payee for now, or "". A statement without a hold has
+            the digest it had before there was a register of them.
         inputs: name -> sha256 of every artefact the numbers came from.
     """
 
@@ -339,3 +341,4 @@ class StatementInputs:
     ledger_closing_units: int | None = None
     previous_closing_units: int | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
+    held: str = field(default="", metadata={"left_out_when_empty": True})

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from contracts.money import format_units
-from flows.accesses import Asked, name_object, record_access
 from flows.commands.options import (
-    access_options,
     emit,
     json_option,
     open_workspace,
     parse_date,
     workspace_option,
 )
-
-if TYPE_CHECKING:
-    from flows.payouts import StoredBatch
+from flows.commands.payout_register import hold, holds, list_batches, release, show_batch
 
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 batch_option = click.option("--batch", required=True, help="The batch, by id.")
@@ -89,7 +83,7 @@ def prepare(
     workspace = open_workspace(folder)
     with open_books(workspace) as books:
         made = draft(workspace, books, batch, prepared_by=prepared_by, scheme=scheme, holds=held)
-    _show(made, as_json=as_json)
+    show_batch(made, as_json=as_json)
 
 
 @payout.command("approve")
@@ -105,7 +99,7 @@ def approve(folder: Path, batch: str, approved_by: str, as_json: bool) -> None: 
     workspace = open_workspace(folder)
     with open_books(workspace) as books:
         made = approve_batch(workspace, books, batch, approved_by)
-    _show(made, as_json=as_json)
+    show_batch(made, as_json=as_json)
 
 
 @payout.command("export")
@@ -127,7 +121,8 @@ def export(
 ) -> None:
     """Write the bank file of an approved batch, and book the money as on its way."""
     from flows.books import open_books  # noqa: PLC0415
-    from flows.payout_events import export_batch, read_export  # noqa: PLC0415
+    from flows.payout_events import export_batch  # noqa: PLC0415
+    from flows.payout_files import read_export  # noqa: PLC0415
 
     workspace = open_workspace(folder)
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -195,7 +190,7 @@ def _plain_event(name: str, text: str) -> click.Command:
                 made = reconcile_batch(workspace, books, batch, actor=actor)
             else:
                 made = record_event(workspace, books, batch, name, actor=actor)
-        _show(made, as_json=as_json)
+        show_batch(made, as_json=as_json)
 
     return command
 
@@ -218,68 +213,8 @@ def reissue(folder: Path, batch: str, new_batch: str, prepared_by: str, as_json:
     workspace = open_workspace(folder)
     with open_books(workspace) as books:
         made = reissue_batch(workspace, books, batch, new_batch, prepared_by=prepared_by)
-    _show(made, as_json=as_json)
+    show_batch(made, as_json=as_json)
 
 
-@payout.command("list")
-@workspace_option
-@click.option("--batch", default="", help="Show one batch line by line.")
-@access_options
-@json_option
-def list_batches(folder: Path, batch: str, asked: Asked, as_json: bool) -> None:  # noqa: FBT001
-    """List the batches with their states, or the lines of one."""
-    from flows.books import open_books  # noqa: PLC0415
-    from flows.payouts import batch_names, load  # noqa: PLC0415
-
-    workspace = open_workspace(folder)
-    record_access(
-        workspace, "view", name_object(workspace, "payout-batches", batch or "all"), asked
-    )
-    with open_books(workspace) as books:
-        if batch:
-            _show(load(workspace, books, batch), as_json=as_json)
-            return
-        found = [load(workspace, books, name) for name in batch_names(workspace)]
-    emit(
-        {"batches": [{"batch": s.batch.batch_id, "states": s.states} for s in found]},
-        [f"{s.batch.batch_id:<20} {_states(s)}" for s in found] or ["no payout batch"],
-        as_json=as_json,
-    )
-
-
-def _states(stored: StoredBatch) -> str:
-    return ", ".join(f"{count} {state}" for state, count in stored.states.items()) or "nothing"
-
-
-def _show(stored: StoredBatch, *, as_json: bool) -> None:
-    batch = stored.batch
-    emit(
-        {
-            "batch": batch.batch_id,
-            "period": batch.period,
-            "prepared_by": batch.prepared_by,
-            "approved_by": batch.approved_by,
-            "states": stored.states,
-            "payouts": [
-                [p.payout_id, p.payee_id, p.currency, p.amount_units, p.state]
-                for p in batch.payouts
-            ],
-            "left_out": [
-                [line.payee_id, line.currency, line.amount_units, line.reason]
-                for line in batch.left_out
-            ],
-        },
-        _lines(stored),
-        as_json=as_json,
-    )
-
-
-def _lines(stored: StoredBatch) -> Iterator[str]:
-    batch = stored.batch
-    yield f"batch {batch.batch_id}, booked in {batch.period}: {_states(stored)}"
-    for item in batch.payouts:
-        money = f"{format_units(item.amount_units, item.currency)} {item.currency[:3]}"
-        yield f"  {item.payee_id:<32} {money:>20}  {item.state:<10} {item.payout_id}"
-    for line in batch.left_out:
-        money = f"{format_units(line.amount_units, line.currency)} {line.currency[:3]}"
-        yield f"  {line.payee_id:<32} {money:>20}  not paid: {line.reason}"
+for _command in (list_batches, hold, release, holds):
+    payout.add_command(_command)

@@ -2,7 +2,7 @@
 
     draft -> approved -> exported -> accepted -> settled -> reconciled
                  |           |           |
-              voided      rejected    returned -> reissued (in another batch)
+         voided, withheld  rejected    returned -> reissued (in another batch)
 
 1. Only what is owed, whole, positive, at or above the threshold, not held and
    with sound bank details is paid. Everything else is listed with the reason and
@@ -13,6 +13,8 @@
    move money and are journal entries; the others are access records.
 5. The message id is a function of the batch, and a batch is exported once: what
    the bank refuses is reissued in another batch with another id.
+6. A payout whose payee was held after it was drafted is withheld: it is not exported, and what
+   it would have paid stays owed.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ FORMAT: Final = "byline-payout-batch/1"
 COIN_DIGITS: Final = {"JPY": 0, "KRW": 0, "CLP": 0, "ISK": 0, "BHD": 3, "KWD": 3, "JOD": 3}
 NEXT: Final[Mapping[str, Mapping[str, str]]] = {
     "draft": {"approve": "approved", "void": "voided"},
-    "approved": {"export": "exported", "void": "voided"},
+    "approved": {"export": "exported", "void": "voided", "withhold": "withheld"},
     "exported": {"accept": "accepted", "reject": "rejected", "settle": "settled"},
     "accepted": {"settle": "settled", "reject": "rejected"},
     "settled": {"reconcile": "reconciled", "return": "returned"},
@@ -48,6 +50,7 @@ NEXT: Final[Mapping[str, Mapping[str, str]]] = {
     "rejected": {"reissue": "reissued"},
     "returned": {"reissue": "reissued"},
     "voided": {},
+    "withheld": {},
     "reissued": {},
 }
 MONEY_EVENTS: Final = frozenset({"export", "settle", "reject", "return"})
@@ -192,7 +195,8 @@ def advance(
 
     Args:
         batch: the batch before.
-        event: approve, export, accept, settle, reconcile, reject, return, reissue or void.
+        event: approve, withhold, export, accept, settle, reconcile, reject, return, reissue
+            or void.
         actor: who or what caused it ("bank" for a bank's file).
         day: ISO date the event counts for; needed where money moves.
         payout_ids: which; None for all that the event may follow on.

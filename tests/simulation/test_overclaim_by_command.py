@@ -6,8 +6,10 @@ November and its close. Some creators are paid in euro, one by fees per output t
 
 import json
 import random
+import re
 from datetime import date
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
@@ -112,3 +114,35 @@ def test_who_is_paid_in_euro_sees_at_which_rate_and_foots_in_both(home):
         assert balance(home, account, "EUR/2") == cents
         # A net below half a cent comes to nothing in euro: it stays owed in the first currency.
         assert 0 <= balance(home, account) < 2 * 6250
+
+
+def test_one_batch_shows_two_currencies_together_and_adds_neither_to_the_other(home, capsys):
+    """Drafted, approved, exported: per currency the list, the bank file and the book agree."""
+    toml = home.home / "byline.toml"
+    own = '[payout]\nname = "Example Models"\niban = "GB29NWBK60161331926819"\n'
+    parts = re.split(r"^\[payout\]\n(?:[^\[].*\n|\n)*", toml.read_text("utf-8"), flags=re.MULTILINE)
+    toml.write_text("\n".join(parts) + own, encoding="utf-8")
+    for payee, iban in ((OWNER, "DE89370400440532013000"), (ABROAD[0], "NL91ABNA0417164300")):
+        file = home.home / "bank.yaml"
+        file.write_text(f"holder: Holder\niban: {iban}\n", encoding="utf-8")
+        run(capsys, home, "payout", "bank", "--payee", payee, str(file))
+    batch = ("--batch", "B-two")
+    made = run(capsys, home, "payout", "prepare", *batch, "--prepared-by", "accountant-1")
+    paid = {currency: units for _, _, currency, units, _ in made["payouts"]}
+    assert set(paid) == {"USD/6", "EUR/2"}
+    run(capsys, home, "payout", "approve", *batch, "--approved-by", "controller-1")
+    sent = ("--by", "treasurer-1", "--execute-on", "2026-12-10")
+    path = run(capsys, home, "payout", "export", *batch, *sent)["path"]
+    listed = run(capsys, home, "payout", "list")
+    assert {c: sums["exported"] for c, sums in listed["amounts"].items()} == paid
+    for currency, units in paid.items():
+        code, _, scale = currency.partition("/")
+        assert balance(home, chart.ROYALTIES_IN_TRANSIT, currency) == units
+        coins = units // 10 ** (int(scale) - 2)
+        told = f'Ccy="{code}">{coins // 100}.{coins % 100:02d}<'
+        assert told in Path(path).read_text(encoding="utf-8")
+    code = cli.run(["payout", "list", "--dir", str(home.home)])
+    said = capsys.readouterr().out
+    assert code == 0
+    (last,) = [line for line in said.splitlines() if "all batches" in line and "USD" in line]
+    assert "EUR" not in last
