@@ -13,12 +13,16 @@ from flows.engine import run_night
 from flows.errors import NightError
 from flows.intake import reconcile_night, tables_of
 from flows.night import Night
+from flows.publish import publish_period
 from flows.publish_works import CreatorShare, creator_shares
 from flows.quarantine import read_quarantine
 from flows.reconciliation import GatewayTotal
 from flows.revisions import OTHERWISE_REVISED, VALUE_REVISED, revision_sign
 from flows.seal import latest_root
 from ledger import chart
+from ledger.audit import run_verify
+from ledger.checkpoint import read_verifiers
+from reports.statement_proof import verify_statement_file
 from tests.simulation.tiny import DAYS, copy_of, tiny
 
 NIGHT = DAYS[0].isoformat()
@@ -153,3 +157,43 @@ def test_what_changed_in_more_than_its_value_stays_for_a_person(home, capsys):
         capsys, home, "accept-revision", "nobody", *ACCEPT, code=1
     )
     assert not (home.root / "revisions").exists()
+
+
+def test_a_month_with_lowered_values_closes_publishes_and_is_proved(home, capsys):
+    """A late log lowers ten settled calls: less is paid, papers foot, the pack proves it."""
+    lines = (home.logs / f"{NIGHT}.otel.jsonl").read_text().splitlines()[:10]
+    lowered = [json.loads(line) for line in lines]
+    before = expense(home)
+    taken = 0
+    for line in lowered:
+        value = int(line["attributes"]["byline.value_units"])
+        line["attributes"]["byline.value_units"] = str(value // 4)
+        taken += value - value // 4
+    late = home.logs / "corrections.otel.jsonl"
+    late.write_text("".join(json.dumps(line) + "\n" for line in lowered))
+    run_night(home, DAYS[0])
+    assert command(capsys, home, "list")["reasons"] == {VALUE_REVISED: 10}
+    for line in lowered:
+        event = f"otel-genai:{line['attributes']['gen_ai.response.id']}"
+        command(capsys, home, "accept-revision", event, *ACCEPT)
+    run_night(home, DAYS[0], approved_by="controller-2")
+    assert before - expense(home) == pytest.approx(
+        taken / 2, abs=1
+    )  # the pool is half of all value
+    run_night(home, DAYS[1])
+    closed = close_period(home, NIGHT[:7], prepared_by="preparer-1", approved_by="controller-2")
+    assert closed.plan.accruals.pool_units == expense(home)
+    with open_books(home) as books:
+        balances = books.trial_balance("USD/6")
+    published = publish_period(home, NIGHT[:7])
+    owed = [line for line in balances if line.account_id.startswith(chart.PAYABLE_PREFIX)]
+    assert sum(s.closing_units for s in published.built) == -sum(
+        line.balance_units for line in owed
+    )
+    keys = read_verifiers(home.public_key)
+    for path in published.statements:
+        verify_statement_file(path.read_bytes(), keys, name=path.name)
+    assert run_verify(published.pack, home.public_key).ok
+    assert cli.run(["audit", "reperform", str(published.pack), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["same"]["adjustment"] == 1
