@@ -7,8 +7,9 @@ An agreement and a statement cite the rule by name. A rule has two halves:
 
 `signed_linear/1` keeps shares signed and linear in the documents until the period closes, so
 cutting a work in pieces or filing it under two names changes no accrual. `per_output_positive/1`
-drops the negative influence of each output before it divides, and so pays a party more for
-filing its works under two names; it exists for comparison.
+drops the negative influence of each output before it divides, and so pays more for what is filed
+under two names. Nights accrue by either with works in the place of parties (`flows.positive`):
+who owns a work then changes no accrual, though cutting it in pieces may.
 
 Both apportion in the same order, and each step is a test:
 
@@ -138,7 +139,7 @@ class OutputInfluence:
     Args:
         output_id: the output.
         value_units: its value times its sampling weight, in units; not negative.
-        influence: signed influence by party id, over everything trained on, in any one unit.
+        influence: signed influence by party or work, over everything trained on, in any one unit.
     """
 
     output_id: str
@@ -358,8 +359,8 @@ SIGNED_LINEAR = ApportionmentRule(
 )
 PER_OUTPUT_POSITIVE = ApportionmentRule(
     "per_output_positive/1",
-    "Negative influence is set to zero output by output before the value of the output is "
-    "divided; for comparison only.",
+    "Negative influence is set to zero output by output, and work by work, before the value of the "
+    "output is divided.",
     _positive,
 )
 RULES: dict[str, ApportionmentRule] = {

@@ -8,6 +8,8 @@
    since the night counts, and the accounts are cleared of what was booked.
 5. A reversal takes its night out again: out of its own period, or out of the open one.
 6. Nights are drawn with seeds of their own, so variances of a creator add up over nights.
+7. What was booked is by `signed_linear/1`. Where the pool is divided by another rule, the claims on
+   it are the nights' accruals by that rule; what was booked is cleared all the same.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any
 import polars as pl
 
 from contracts.accrual import Standing
+from contracts.period import Period
 from flows.artefacts import read_manifest, sha256_file
 from flows.cells import Cell
 from flows.errors import CloseError
@@ -29,6 +32,9 @@ from flows.estimation import ESTIMATES_FORMAT
 from flows.knowledge import Knowledge, KnowledgeBase
 from flows.night import Night
 from flows.ownership import Part
+from flows.pool_rule import DEFAULT_METHOD, rule_of_pool
+from flows.positive import KIND as POSITIVE
+from flows.positive import positive_tables
 from flows.settle import SCOPE, STANDING_ACCOUNTS, night_parts
 from flows.workspace import Workspace
 from ledger import chart
@@ -47,10 +53,13 @@ class NightAccrual:
         entry_id: its entry.
         kind: accrual or adjustment.
         manifest: of its estimates.
-        works: its table of works.
-        creators: its table of creators.
-        parts: every owner's part of every work's accrual, as known when the period is divided.
+        works: its table of works, by the rule that divides the pool.
+        creators: its table of creators, by the same rule.
+        parts: every owner's part of every work's accrual by it, as known when the period is
+            divided.
         booked: what its entry credited, by account.
+        counted: its table of works by `signed_linear/1`, which fees per use are counted by.
+        then: what its entry cites.
     """
 
     night: Night
@@ -61,6 +70,23 @@ class NightAccrual:
     creators: pl.DataFrame
     parts: tuple[Part, ...]
     booked: Mapping[str, int]
+    counted: pl.DataFrame
+    then: Knowledge
+
+    def by_rule(self, pool_id: str, known: Knowledge, rule: str) -> NightAccrual:
+        """Give the night's accruals by a rule, licensed by the terms on a pool.
+
+        Args:
+            pool_id: the pool.
+            known: the agreements and owners to go by.
+            rule: the rule.
+        """
+        parts = tuple(night_parts(self.night, pool_id, known, rule, self.then))
+        if rule == DEFAULT_METHOD:
+            creators = pl.read_parquet(self.night.creators)
+            return replace(self, works=self.counted, creators=creators, parts=parts)
+        tables = positive_tables(self.night, self.then)
+        return replace(self, works=tables.works, creators=tables.creators, parts=parts)
 
     @property
     def pool_units(self) -> int:
@@ -132,6 +158,7 @@ class PeriodAccruals:
         claims: by creator and standing, in that order.
         nights: the nights behind it, by name.
         reversed_nights: nights of earlier periods that were taken back in this one.
+        rule: by which rule the claims are.
         booked: what stands on the accrual and suspense accounts for the period, by account.
     """
 
@@ -143,6 +170,7 @@ class PeriodAccruals:
     claims: tuple[Claim, ...]
     nights: tuple[NightAccrual, ...]
     reversed_nights: tuple[NightAccrual, ...] = ()
+    rule: str = DEFAULT_METHOD
     booked: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -165,11 +193,12 @@ def gather(
         CloseError: a night's files are not those its entry cites, or do not add up to it.
     """
     pool = workspace.settings.pool
+    rule = rule_of_pool(known.book, pool.id, Period(period))
     booked, taken_back = _entries_of(books, period)
     nights, reversals = (
         sorted(
             (
-                _read_night(night, entry, base, known)
+                _read_night(night, entry, base, known, rule)
                 for entry in entries
                 if (night := night_of_key(workspace, entry.key)) is not None
             ),
@@ -192,6 +221,7 @@ def gather(
         claims=tuple(claims[key] for key in sorted(claims)),
         nights=tuple(nights),
         reversed_nights=tuple(reversals),
+        rule=rule,
         booked=dict(accounts),
     )
 
@@ -219,16 +249,19 @@ def _entries_of(books: LedgerStore, period: str) -> tuple[list[JournalEntry], li
     return list(booked.values()), list(taken_back.values())
 
 
-def claims_on(accruals: PeriodAccruals, known: Knowledge, pool_id: str) -> tuple[Claim, ...]:
-    """Give the claims on another pool: the same accruals, licensed by terms on that pool.
+def claims_on(
+    accruals: PeriodAccruals, known: Knowledge, pool_id: str, rule: str
+) -> tuple[Claim, ...]:
+    """Give the claims on a pool: accruals by its rule, licensed by the terms on it.
 
     Args:
         accruals: what the nights accrued.
         known: the agreements and owners to go by.
-        pool_id: the other pool.
+        pool_id: the pool.
+        rule: its rule.
     """
     claims = _claims(
-        (sign, replace(night, parts=tuple(night_parts(night.night, pool_id, known))))
+        (sign, night.by_rule(pool_id, known, rule))
         for sign, nights in ((1, accruals.nights), (-1, accruals.reversed_nights))
         for night in nights
     )
@@ -245,17 +278,10 @@ def night_of_key(workspace: Workspace, key: str) -> Night | None:
 
 
 def _read_night(
-    night: Night, entry: JournalEntry, base: KnowledgeBase, known: Knowledge
+    night: Night, entry: JournalEntry, base: KnowledgeBase, known: Knowledge, rule: str
 ) -> NightAccrual:
-    cited, path = entry.evidence.get("estimates"), night.manifest("estimates")
-    found = sha256_file(path) if path.exists() else "no such file"
-    if found != cited:
-        raise CloseError(
-            f"{path}: entry {entry.entry_id} cites the estimates {cited}, found {found}; the "
-            f"period cannot be divided on other numbers than those that were booked. Restore the "
-            f"file, or run `byline nightly --date {night.date}` to make it again"
-        )
-    manifest = read_manifest(path, ESTIMATES_FORMAT)
+    _check_cited(night, entry, "estimates")
+    manifest = read_manifest(night.manifest("estimates"), ESTIMATES_FORMAT)
     for table in (night.works, night.creators):
         digest = manifest["sha256"][table.name]
         if not table.exists() or sha256_file(table) != digest:
@@ -267,18 +293,39 @@ def _read_night(
     then = base.cited(entry.evidence)
     parts = night_parts(night, pool_id, then)
     booked = _check_postings(entry, parts, int(manifest["unexplained_units"]))
-    if then.digests != known.digests:
+    if then.digests != known.digests and rule == DEFAULT_METHOD:
         parts = night_parts(night, pool_id, known)
-    return NightAccrual(
+    works = pl.read_parquet(night.works)
+    accrual = NightAccrual(
         night,
         entry.entry_id,
         entry.kind,
         manifest,
-        pl.read_parquet(night.works),
+        works,
         pl.read_parquet(night.creators),
         tuple(parts),
         booked,
+        works,
+        then,
     )
+    if rule == DEFAULT_METHOD:
+        return accrual
+    accrual = accrual.by_rule(pool_id, known, rule)
+    if POSITIVE in entry.evidence:
+        _check_cited(night, entry, POSITIVE)
+    return accrual
+
+
+def _check_cited(night: Night, entry: JournalEntry, kind: str) -> None:
+    """Refuse other numbers than those an entry cites."""
+    cited, path = entry.evidence.get(kind), night.manifest(kind)
+    found = sha256_file(path) if path.exists() else "no such file"
+    if found != cited:
+        raise CloseError(
+            f"{path}: entry {entry.entry_id} cites the {kind} {cited}, found {found}; the "
+            f"period cannot be divided on other numbers than those that were booked. Restore the "
+            f"file, or run `byline nightly --date {night.date}` to make it again"
+        )
 
 
 def _check_postings(

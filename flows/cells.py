@@ -12,6 +12,7 @@ a sum over outputs (`flows.estimation`), so its part in a cell is the same sum o
    fractions; likewise an owner's units. Each part is within a unit of its exact value.
 3. The noise of several cells is the noise of their outputs together; sums of it are kept too.
 4. An output without a model version or territory stands under *, which no narrower term covers.
+5. A rule that is not `signed_linear/1` has a table of its own, beside the one of that rule.
 """
 
 from __future__ import annotations
@@ -20,21 +21,26 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from math import floor
 from pathlib import Path
 
 import polars as pl
 
+from contracts.apportionment import PER_OUTPUT_POSITIVE, SIGNED_LINEAR
+from flows import positive
 from flows.artefacts import read_manifest, sha256_file, write_manifest, write_parquet
 from flows.errors import CloseError
-from flows.estimation import ESTIMATES_FORMAT
-from flows.estimation_moments import Moments, Outputs, explain
+from flows.estimation_moments import Moments
 from flows.estimation_shares import stderr_ppt
 from flows.night import Night
+from flows.night_source import UNKNOWN, NightSource
+
+__all__ = ["UNKNOWN", "Cell", "NightCells", "cells_kind", "fitted", "night_cells"]
 
 CELLS_FORMAT = "byline-cells/1"
-UNKNOWN = "*"
+WHY = "a term for some territories or model versions"
+KINDS = {SIGNED_LINEAR.name: "cells", PER_OUTPUT_POSITIVE.name: "positive-cells"}
 _SUMS = ("y", "square", "cross")
 _SCHEMA: dict[str, type[pl.DataType]] = {
     "work_id": pl.String,
@@ -109,33 +115,45 @@ def fitted(units: int, targets: Sequence[Fraction]) -> list[int]:
     return parts
 
 
-def night_cells(night: Night) -> NightCells:
+def cells_kind(rule: str) -> str:
+    """Name the folder of the accruals by cell under a rule."""
+    return KINDS[rule]
+
+
+def night_cells(night: Night, rule: str = SIGNED_LINEAR.name) -> NightCells:
     """Give a night's accruals by cell, making the table where there is none yet.
+
+    Args:
+        night: whose estimates.
+        rule: by which rule; the night's accruals by it must have been made.
 
     Raises:
         CloseError: the table was altered, or the files to make it from are not there.
     """
-    cited = sha256_file(night.manifest("estimates"))
-    path = night.manifest("cells")
-    if not path.exists() or read_manifest(path, CELLS_FORMAT)["inputs"]["estimates"] != cited:
-        _make(night, cited)
-    return _read(night, path, sha256_file(path))
+    kind = KINDS[rule]
+    wanted = {"estimates": sha256_file(night.manifest("estimates"))}
+    if rule == PER_OUTPUT_POSITIVE.name:
+        wanted["positive"] = positive.positive_digest(night)
+    path = night.manifest(kind)
+    if not path.exists() or read_manifest(path, CELLS_FORMAT)["inputs"] != wanted:
+        _make(night, rule, wanted)
+    return _read(night.table(kind), path, sha256_file(path))
 
 
 @lru_cache(maxsize=64)
-def _read(night: Night, path: Path, _digest: str) -> NightCells:
+def _read(table: Path, path: Path, _digest: str) -> NightCells:
     """Read the table; kept while its manifest stays the same."""
     manifest = read_manifest(path, CELLS_FORMAT)
-    found = sha256_file(night.cells) if night.cells.exists() else "no such file"
-    if found != manifest["sha256"][night.cells.name]:
+    found = sha256_file(table) if table.exists() else "no such file"
+    if found != manifest["sha256"][table.name]:
         raise CloseError(
-            f"{night.cells}: its manifest says {manifest['sha256'][night.cells.name]}, found "
+            f"{table}: its manifest says {manifest['sha256'][table.name]}, found "
             f"{found}; what accrued in which territory cannot be told and nothing was divided. "
             f"Remove {path.name} beside it, and the table is made again"
         )
     units: dict[str, dict[Cell, int]] = defaultdict(dict)
     sums: dict[str, dict[Cell, tuple[int, int, int]]] = defaultdict(dict)
-    for work, model, territory, accrued, *texts in pl.read_parquet(night.cells).iter_rows():
+    for work, model, territory, accrued, *texts in pl.read_parquet(table).iter_rows():
         units[work][model, territory] = accrued
         y, square, cross = (int(text) for text in texts)
         sums[work][model, territory] = y, square, cross
@@ -150,108 +168,34 @@ def _read(night: Night, path: Path, _digest: str) -> NightCells:
     return NightCells(units, sums, moments)
 
 
-def _make(night: Night, cited: str) -> None:
+def _make(night: Night, rule: str, inputs: Mapping[str, str]) -> None:
     """Make the table from the files that the estimates cite, and write it with its manifest."""
-    source = _Source(night)
+    is_positive = rule == PER_OUTPUT_POSITIVE.name
+    source = NightSource(night, WHY, positive=is_positive)
     outputs, denominator = source.outputs, source.denominator
-    accrued = dict(pl.read_parquet(night.works).select("work_id", "accrual_units").iter_rows())
+    works = night.table(positive.KIND, "works") if is_positive else night.works
+    accrued = dict(pl.read_parquet(works).select("work_id", "accrual_units").iter_rows())
     pool_units = int(source.manifest["pool_units"])
+    divided, over = pool_units, denominator
+    if is_positive:
+        divided -= int(source.manifest["unexplained_units"])
+        over = outputs.explained_total
     by_work: dict[str, list[tuple[str, str, int, int, int]]] = defaultdict(list)
-    for work, *row in source.sums().iter_rows():
+    for work, *row in source.sums_by_cell().iter_rows():
         by_work[work].append(tuple(row))
     rows = []
     for work, cells in sorted(by_work.items()):
-        targets = [Fraction(pool_units * y, denominator) for _, _, y, _, _ in cells]
+        targets = [Fraction(divided * y, over) for _, _, y, _, _ in cells]
         parts = fitted(accrued[work], targets)
         for (model, territory, *numbers), units in zip(cells, parts, strict=True):
             rows.append((work, model, territory, units, *map(str, numbers)))
-    digest = write_parquet(night.cells, pl.DataFrame(rows, schema=_SCHEMA, orient="row"))
+    table = night.table(KINDS[rule])
+    digest = write_parquet(table, pl.DataFrame(rows, schema=_SCHEMA, orient="row"))
     body = {
         "pool_units": pool_units,
         "denominator": str(denominator),
         "noise_square": str(outputs.noise_square),
         "random": outputs.random,
     }
-    files = {night.cells.name: digest}
-    path = night.manifest("cells")
-    write_manifest(path, CELLS_FORMAT, inputs={"estimates": cited}, files=files, body=body)
-
-
-class _Source:
-    """The files behind a night's estimates, held against what the estimates cite.
-
-    Args:
-        night: the night.
-
-    Raises:
-        CloseError: a file is gone or was altered.
-    """
-
-    def __init__(self, night: Night) -> None:
-        self.night = night
-        self.manifest = read_manifest(night.manifest("estimates"), ESTIMATES_FORMAT)
-        for name, path in (
-            ("influence", night.influence),
-            ("gains", night.gains),
-            ("sample", night.sample),
-        ):
-            cited = self.manifest["inputs"][name]
-            found = sha256_file(path) if path.exists() else "no such file"
-            if found != cited:
-                raise CloseError(
-                    f"{path}: the estimates of {night.name} cite {cited}, found {found}; a term "
-                    f"for some territories or model versions needs it, and nothing was divided. "
-                    f"Restore the file, or run `byline nightly --date {night.date}` again"
-                )
-        if not night.outputs.exists():
-            raise CloseError(
-                f"{night.outputs} is gone, so nothing says where the outputs of {night.name} were "
-                f"delivered; a term for some territories or model versions needs it, and nothing "
-                f"was divided. Restore the file"
-            )
-
-    @cached_property
-    def outputs(self) -> Outputs:
-        """The sampled outputs with their factors, as the estimates had them."""
-        rule = self.manifest["rule"]
-        columns = ["event_id", "stratum", "pi_ppt", "weighted_value_units"]
-        return explain(
-            pl.read_parquet(self.night.sample, columns=columns),
-            pl.read_parquet(self.night.gains),
-            pl.scan_parquet(self.night.influence),
-            gain_min=rule["gain_per_token_min_nanonats"],
-            total_ppm=rule["total_to_gross_min_ppm"],
-        )
-
-    @property
-    def denominator(self) -> int:
-        """What numerators are divided by."""
-        return self.outputs.explained_total + self.outputs.unexplained
-
-    def sums(self) -> pl.DataFrame:
-        """Add up numerators and noise of every work and cell, in whole numbers.
-
-        Returns:
-            Rows in the order of work, model version and territory; y, square, cross as Int128.
-        """
-        cell = pl.col("model_version", "territory").fill_null(UNKNOWN)
-        where = (
-            pl.scan_parquet(self.night.outputs)
-            .select(pl.col("event_id").alias("output_id"), cell)
-            .join(self.outputs.table.lazy(), on="output_id")
-        )
-        nats, t = pl.col("influence_nanonats"), pl.col("t").cast(pl.Int128)
-        return (
-            pl.scan_parquet(self.night.influence)
-            .filter(pl.col("kind") == "trained")
-            .join(where, on="output_id")
-            .with_columns((nats * pl.col("h_over_t")).round().cast(pl.Int64).alias("t"))
-            .group_by(pl.col("group_id").alias("work_id"), "model_version", "territory")
-            .agg(
-                (pl.col("f") * nats.cast(pl.Int128)).sum().alias("y"),
-                (t * t).sum().alias("square"),
-                (t * pl.col("t0").cast(pl.Int128)).sum().alias("cross"),
-            )
-            .sort("work_id", "model_version", "territory")
-            .collect(engine="streaming")
-        )
+    path = night.manifest(KINDS[rule])
+    write_manifest(path, CELLS_FORMAT, inputs=inputs, files={table.name: digest}, body=body)

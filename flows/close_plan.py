@@ -18,16 +18,10 @@ from contracts.period import Period
 from contracts.terms import POOL_BASES
 from flows.accruals import PeriodAccruals
 from flows.close_entries import SCOPE, Paper, close_entries
-from flows.division import (
-    DEFAULT_METHOD,
-    Division,
-    PoolDivision,
-    claim_id,
-    pool_amounts,
-    pools_of,
-)
+from flows.division import Division, PoolDivision, claim_id, pool_amounts, pools_of
 from flows.errors import CloseError
 from flows.ownership import with_earlier_terms
+from flows.pool_rule import DEFAULT_METHOD
 from flows.restate import Restatement
 from flows.usage_counts import UsageOfAgreement
 from ledger.entry import JournalEntry

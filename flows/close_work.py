@@ -4,6 +4,7 @@
    and reported usage are kept under their digests in `evidence/`.
 2. Earlier closed periods are worked out again only when something is known now that the last
    close did not know and that could matter to them.
+3. Accruals by another rule than the nights were booked by are cited by the close that reads them.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from contracts.agreement import AgreementBook
+from contracts.apportionment import PER_OUTPUT_POSITIVE
 from contracts.balances import Balances
 from contracts.fx import FxTable
 from contracts.period import Period
-from flows.accruals import gather
+from flows.accruals import NightAccrual, gather
 from flows.artefacts import (
     atomic_path,
     canonical_json,
@@ -27,18 +29,22 @@ from flows.artefacts import (
     sha256_file,
     write_bytes,
 )
+from flows.cells import cells_kind
 from flows.close_entries import Paper
 from flows.close_plan import ClosePlan, agreements_of, plan_close
 from flows.division import Division, divide_period
+from flows.errors import CloseError
 from flows.knowledge import Knowledge, KnowledgeBase, catalogue_copy
 from flows.period_files import kept_copy, period_files, read_pools, read_rates, read_usage
-from flows.restate import PastPeriod, Restatement, restate
+from flows.positive import KIND as POSITIVE
+from flows.restate import PastPeriod, Restatement, read_by_rule, restate
 from flows.usage_counts import count_usage
 from flows.workspace import Workspace
 from ledger.period_close import PeriodStatus
 from ledger.store import LedgerStore
 
 INPUTS_FORMAT = "byline-close-inputs/1"
+POSITIVE_KINDS = (POSITIVE, cells_kind(PER_OUTPUT_POSITIVE.name))
 
 
 class PeriodWork:
@@ -117,14 +123,35 @@ class PeriodWork:
     @cached_property
     def restatement(self) -> Restatement:
         """What earlier periods come to now."""
+        return restate(self.past, self.before, self.known) if self.before else Restatement()
+
+    @cached_property
+    def before(self) -> Knowledge | None:
+        """What the last close knew, where what is known now could matter to closed periods."""
         names = closed_before(self.workspace, self.books, self.period)
         if not names:
-            return Restatement()
-        last = PeriodWork(self.workspace, self.books, self.base, names[-1])
-        before = last.closed_with
-        if not may_matter(before, self.known, Period(names[-1])):
-            return Restatement()
-        return restate(self.past, before, self.known)
+            return None
+        before = PeriodWork(self.workspace, self.books, self.base, names[-1]).closed_with
+        return before if may_matter(before, self.known, Period(names[-1])) else None
+
+    @cached_property
+    def by_another_rule(self) -> dict[str, dict[str, str]]:
+        """The digests of the accruals by `per_output_positive/1` that this close reads."""
+        nights: list[NightAccrual] = []
+        if any(pool.rule == PER_OUTPUT_POSITIVE.name for pool in self.division.pools):
+            accruals = self.division.accruals
+            nights += [*accruals.nights, *accruals.reversed_nights]
+        # A restatement makes what it reads, so it comes before the list of that.
+        if self.before and self.restatement:
+            for known in (self.before, self.known):
+                nights += read_by_rule(self.past, known)
+        found: dict[str, dict[str, str]] = {}
+        for accrual in nights:
+            for kind in POSITIVE_KINDS:
+                path = accrual.night.manifest(kind)
+                if path.exists():
+                    found.setdefault(kind, {})[accrual.night.name] = sha256_file(path)
+        return found
 
     def plan(self, opening: Mapping[str, Balances], paper: Paper) -> ClosePlan:
         """Calculate every agreement and write the entries.
@@ -167,11 +194,26 @@ class PeriodWork:
             path = self.file(name)
             if path.exists():
                 content[name] = _keep(self.workspace, name, path)
+        content |= self.by_another_rule
+        self._check_same(content)
         data = canonical_json(content)
         path = inputs_file(self.workspace, self.period)
         if not path.exists() or path.read_bytes() != data:
             write_bytes(path, data)
         return sha256_bytes(data)
+
+    def _check_same(self, content: Mapping[str, Any]) -> None:
+        """Refuse to work a closed period out on other accruals than its close cites."""
+        for kind in POSITIVE_KINDS:
+            cited = self.cited.get(kind, {})
+            for name, digest in sorted(cited.items()):
+                found = content.get(kind, {}).get(name, "no such file")
+                if found != digest:
+                    raise CloseError(
+                        f"{kind}/{name}.manifest.json: the close of {self.period} cites {digest}, "
+                        f"found {found}; the period was divided on other accruals, and nothing of "
+                        f"it is worked out. Restore {kind}/{name}.* from a backup or an audit pack"
+                    )
 
 
 def closed_before(workspace: Workspace, books: LedgerStore, period: str) -> list[str]:
@@ -222,13 +264,17 @@ def cited_files(workspace: Workspace, period: str) -> Iterator[tuple[str, Path]]
         period: YYYY-MM, closed.
 
     Yields:
-        The name in an audit pack, and the file: the list of inputs, the catalogue, and pools,
-        rates and reported usage where the close read any.
+        The name in an audit pack, and the file: the list of inputs, the catalogue, and accruals by
+        another rule, pools, rates and reported usage where the close read any.
     """
     path = inputs_file(workspace, period)
     cited = read_manifest(path, INPUTS_FORMAT, step="`byline close`")
     yield path.name, path
     yield "catalogue.json", catalogue_copy(workspace, cited["catalogue"])
+    for kind in POSITIVE_KINDS:
+        for name in sorted(cited.get(kind, {})):
+            for table in sorted((workspace.root / kind).glob(f"{name}.*")):
+                yield f"{kind}.{table.name}", table
     for name in period_files(workspace, period):
         if name in cited:
             yield f"{name}.json", kept_copy(workspace, name, cited[name])

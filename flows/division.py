@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -37,8 +37,8 @@ from flows.errors import CloseError
 from flows.knowledge import Knowledge
 from flows.ownership import covering_pool
 from flows.period_files import EQUAL_PER_WORK, FundedPool
+from flows.pool_rule import check_division
 
-DEFAULT_METHOD = "signed_linear/1"
 SUSPENDED = (UNLICENSED, UNMATCHED, DISPUTED)
 NOBODYS = {UNMATCHED_OWNER: UNMATCHED, DISPUTED_OWNER: DISPUTED}
 
@@ -124,10 +124,8 @@ def divide_period(
         CloseError: a rule cannot be applied, or nobody may take part in a pool.
     """
     period = Period(accruals.period)
-    agreements = known.book.to_settle(period)
-    method = _method(agreements, accruals)
     apportionment, main = _by_influence(
-        accruals.pool_id, accruals.pool_units, method, accruals, accruals.claims, known
+        accruals.pool_id, accruals.pool_units, accruals.rule, accruals, accruals.claims, known
     )
     units: Counter[tuple[str, str]] = Counter()
     for pool in funded:
@@ -139,8 +137,8 @@ def divide_period(
         if division == EQUAL_PER_WORK:
             others.append(_equally(pool_id, pool_units, period, known))
         else:
-            _check_rule(division, pool_id, accruals)
-            claims = claims_on(accruals, known, pool_id)
+            check_division(known.book, pool_id, division, period)
+            claims = claims_on(accruals, known, pool_id, division)
             _, divided = _by_influence(pool_id, pool_units, division, accruals, claims, known)
             others.append(divided)
     _check_names(others)
@@ -191,6 +189,19 @@ def _by_influence(
     return divided, PoolDivision(
         pool_id, pool_units, divided.rule, amounts, suspended, divided.destinations, working, cells
     )
+
+
+def divided_by(accruals: PeriodAccruals, known: Knowledge, rule: str) -> PoolDivision:
+    """Divide the main pool of a period by another rule than it was divided by.
+
+    Args:
+        accruals: what the period's nights accrued.
+        known: the agreements and owners to divide by.
+        rule: the other rule.
+    """
+    pool_id = accruals.pool_id
+    claims = claims_on(accruals, known, pool_id, rule)
+    return _by_influence(pool_id, accruals.pool_units, rule, accruals, claims, known)[1]
 
 
 def _equally(pool_id: str, pool_units: int, period: Period, known: Knowledge) -> PoolDivision:
@@ -292,38 +303,6 @@ def equal_owners(
             name = agreement.agreement_id if agreement else UNLICENSED
         found[name] += share
     return dict(sorted(found.items()))
-
-
-def _method(agreements: Iterable[Agreement], accruals: PeriodAccruals) -> str:
-    """Give the one rule of the main pool."""
-    pool_id = accruals.pool_id
-    methods = {
-        term.method: agreement.name
-        for agreement in agreements
-        if agreement.in_force_in(Period(accruals.period))
-        for term in agreement.terms_on_pool(pool_id)
-    }
-    if len(methods) > 1:
-        named = "; ".join(f"{name} says {method}" for method, name in sorted(methods.items()))
-        raise CloseError(
-            f"pool {pool_id} cannot be divided by two rules at once: {named}. Nothing was closed; "
-            f"agree on one rule for the pool"
-        )
-    method = next(iter(methods), DEFAULT_METHOD)
-    _check_rule(method, pool_id, accruals)
-    return method
-
-
-def _check_rule(method: str, pool_id: str, accruals: PeriodAccruals) -> None:
-    """Refuse to divide accruals of one rule by another."""
-    for night in accruals.nights:
-        accrued = night.manifest.get("apportionment", DEFAULT_METHOD)
-        if accrued != method:
-            raise CloseError(
-                f"pool {pool_id} is to be divided by {method}, but the night {night.night.name} "
-                f"accrued by {accrued}; nothing was closed. {method} exists for comparison: give "
-                f"the terms the rule the nights accrue by"
-            )
 
 
 def _check_names(others: Sequence[PoolDivision]) -> None:

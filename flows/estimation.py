@@ -207,7 +207,7 @@ def estimate(
         gain_min=rule.gain_per_token_min_nanonats,
         total_ppm=rule.total_to_gross_min_ppm,
     )
-    moments = accumulate(table, outputs, _full_splits(table, ownership))
+    moments = accumulate(table, outputs, full_splits(table, ownership))
     works, unexplained_units = work_rows(moments, pool.units)
     creators = creator_rows(moments, works, ownership.sizes)
     body = _summary(sample_manifest, outputs, moments)
@@ -286,7 +286,7 @@ def _verify_influence(influence: Path, gains: Path) -> None:
         verify_file(path, recorded_sha256(manifest, named), step="the attribution step")
 
 
-def _full_splits(
+def full_splits(
     influence: pl.LazyFrame, ownership: Ownership
 ) -> dict[str, list[tuple[str, Fraction]]]:
     """Give every trained work of the influence table owners whose shares add up to 1."""

@@ -15,6 +15,8 @@ and for work w (creators alike, after the split-weighted sum over their works on
 1. Everything summed is an Int128 made per row before any grouping, so the order of rows, threads
    and machines cannot change a digit. The bound on |S/T| keeps every sum below 10^38.
 2. The table is read in pieces that never cut an output in two, so memory does not grow with it.
+3. By `per_output_positive/1` the same sums run over max(S, 0), divided by P_q, the positive part of
+   the output's influence, in the place of T_q.
 """
 
 from __future__ import annotations
@@ -109,6 +111,7 @@ def explain(
     *,
     gain_min: int,
     total_ppm: int,
+    positive: bool = False,
 ) -> Outputs:
     """Decide which outputs are explained and give each its factors.
 
@@ -118,6 +121,8 @@ def explain(
         influence: the influence table.
         gain_min: least gain per scored token, in nanonats.
         total_ppm: least total over gross movement, in ppm.
+        positive: whether an output's value is divided by its positive influence instead of its
+            total; which outputs are explained stays as it is.
 
     Returns:
         The outputs.
@@ -145,7 +150,7 @@ def explain(
     if not rows.height:
         # A night without a sample: whatever its pool, nobody's influence explains it.
         return Outputs(pl.DataFrame(schema=_FACTORS), 0, 0, 0, SCALE, 0, 0, 0, {})
-    return _factors(rows, x, gain_min, total_ppm)
+    return _factors(rows, x, gain_min, total_ppm, positive=positive)
 
 
 def _check_cover(rows: pl.DataFrame, gains: pl.DataFrame) -> None:
@@ -176,7 +181,9 @@ def _check_cover(rows: pl.DataFrame, gains: pl.DataFrame) -> None:
         )
 
 
-def _factors(rows: pl.DataFrame, x: int, gain_min: int, total_ppm: int) -> Outputs:
+def _factors(
+    rows: pl.DataFrame, x: int, gain_min: int, total_ppm: int, *, positive: bool
+) -> Outputs:
     """Compute f_q and h_q of every output, in whole numbers."""
     table: dict[str, list[object]] = {name: [] for name in _FACTORS}
     sums = dict.fromkeys(("unexplained", "total", "noise", "unexplained_noise"), 0)
@@ -198,9 +205,10 @@ def _factors(rows: pl.DataFrame, x: int, gain_min: int, total_ppm: int) -> Outpu
             sums["unexplained"] += _round(SCALE * weight, x)
             sums["unexplained_noise"] += noise * noise
             continue
-        factor = _round(SCALE * weight, x * total)
-        sums["total"] += factor * total
-        row = (name, stratum, factor, noise, noise / total, _PPT / total, 1000 * weight / x)
+        over = (total + gross) // 2 if positive else total
+        factor = _round(SCALE * weight, x * over)
+        sums["total"] += factor * over
+        row = (name, stratum, factor, noise, noise / over, _PPT / over, 1000 * weight / x)
         for key, value in zip(table, row, strict=True):
             table[key].append(value)
     return Outputs(

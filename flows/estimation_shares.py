@@ -57,12 +57,16 @@ def stderr_ppt(numerator: int | Fraction, moments: Moments, *, square: int, cros
     return isqrt(spread) * PPT // (grid * NOISE_SCALE)
 
 
-def work_rows(moments: Moments, pool_units: int) -> tuple[pl.DataFrame, int]:
+def work_rows(
+    moments: Moments, pool_units: int, unexplained_units: int | None = None
+) -> tuple[pl.DataFrame, int]:
     """Give every work's share, interval and accrual.
 
     Args:
         moments: the night's sums.
         pool_units: what is divided.
+        unexplained_units: what of it nobody's influence explains, where that is known already;
+            None works it out.
 
     Returns:
         The table of works in the order of their ids, and the units that nobody's influence
@@ -70,8 +74,13 @@ def work_rows(moments: Moments, pool_units: int) -> tuple[pl.DataFrame, int]:
     """
     names = sorted(moments.works)
     numerators = [moments.works[name][0] for name in names]
-    shares = [Fraction(y, moments.denominator) for y in [*numerators, moments.unexplained]]
-    *units, unexplained = split_signed(pool_units, shares)
+    if unexplained_units is None:
+        shares = [Fraction(y, moments.denominator) for y in [*numerators, moments.unexplained]]
+        *units, unexplained = split_signed(pool_units, shares)
+    else:
+        unexplained, over = unexplained_units, sum(numerators)
+        shares = [Fraction(y, over) for y in numerators] if over else []
+        units = split_signed(pool_units - unexplained, shares) if over else [0] * len(names)
     rows = []
     for name, unit in zip(names, units, strict=True):
         y, *noise, outputs = moments.works[name]

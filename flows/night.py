@@ -93,6 +93,10 @@ class Night:
         """The checkpoint the night's seed was made from, fixed before anything is scored."""
         return self._file("nights", ".seed.json")
 
+    def table(self, kind: str, part: str = "") -> Path:
+        """Name a table of a kind, or one of its parts where it has several."""
+        return self._file(kind, f".{part}.parquet" if part else ".parquet")
+
     def manifest(self, kind: str) -> Path:
         """Name the manifest of one of this night's artefacts."""
         return self._file(kind, ".manifest.json")

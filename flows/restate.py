@@ -13,27 +13,32 @@ one typed adjustment for each agreement and period.
    royalties is the adjustment; its pool part comes out of suspense, the rest is expense.
 3. What was known is cited by each close, so the differences of successive closes add up: nothing
    is paid twice.
+4. One thing divides a closed period's pool again: agreements with effect backwards that name
+   another rule for it. Everybody who has a part of it is restated then, by the new rule.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from contracts.agreement import AgreementBook
+from contracts.apportionment import DESTINATIONS
 from contracts.balances import Adjustment, AdjustmentType, Balances
 from contracts.earnings import EarningInputs, compute_earnings
 from contracts.period import Period
 from contracts.split import split, split_by_weights
 from contracts.usage import Usage
+from flows.accruals import NightAccrual
 from flows.cells import Cell
 from flows.division import (
     SUSPENDED,
     ByCell,
     Division,
     PoolDivision,
+    divided_by,
     equal_owners,
     pool_amounts,
     pools_of,
@@ -41,6 +46,7 @@ from flows.division import (
 from flows.knowledge import Knowledge
 from flows.ownership import Part, with_earlier_terms
 from flows.period_files import EQUAL_PER_WORK
+from flows.pool_rule import rule_of_pool
 from flows.settle import night_parts
 from flows.usage_counts import UsageOfAgreement, count_usage, has_fee_per_use
 
@@ -55,7 +61,7 @@ class Restatement:
 
     Args:
         adjustments: by agreement id, one for each period that comes out differently.
-        moved: units that came to (or left, negative) each suspense destination, by period.
+        moved: units that came to (or left, negative) each named destination, by period.
         reasons: what changed, in one sentence, by period.
         counters: tier counters after the last closed period, of agreements calculated again.
         held: how much more (or less, negative) fees per use of contested works come to that are
@@ -131,8 +137,8 @@ def restate(past: Sequence[PastPeriod], before: Knowledge, now: Knowledge) -> Re
     moved = {
         period: {
             name: units
-            for name in SUSPENDED
-            if (units := _suspended(pools_now[period], name) - _suspended(pools, name))
+            for name in DESTINATIONS
+            if (units := _standing(pools_now[period], name) - _standing(pools, name))
         }
         for period, pools in pools_before.items()
     }
@@ -157,7 +163,29 @@ def restated_pools(division: Division, known: Knowledge) -> tuple[PoolDivision, 
     assert then is not None, division.accruals.period
     if then.digests == known.digests:
         return division.pools
-    return tuple(_restated_pool(division, pool, then, known) for pool in division.pools)
+    pools = division.pools
+    if (rule := _rule_of(division, known)) != division.main.rule:
+        pools = (divided_by(division.accruals, then, rule), *division.others)
+    return tuple(_restated_pool(division, pool, then, known) for pool in pools)
+
+
+def read_by_rule(past: Iterable[PastPeriod], known: Knowledge) -> Iterator[NightAccrual]:
+    """Give the nights of closed periods whose pool is divided by another rule now.
+
+    Args:
+        past: closed periods.
+        known: the agreements to go by.
+    """
+    for item in past:
+        if _rule_of(item.division, known) != item.division.main.rule:
+            yield from item.division.accruals.nights
+            yield from item.division.accruals.reversed_nights
+
+
+def _rule_of(division: Division, known: Knowledge) -> str:
+    """Give the rule of a closed period's main pool by the agreements known."""
+    accruals = division.accruals
+    return rule_of_pool(known.book, accruals.pool_id, Period(accruals.period))
 
 
 def _restated_pool(
@@ -201,8 +229,8 @@ def _changed(
                 parts = split(sum(held.values()), list(owners.values()))
                 found[work_id] = dict(zip(owners, parts, strict=True))
         return found
-    before = _weights(division, pool.pool_id, then)
-    now = _weights(division, pool.pool_id, known)
+    before = _weights(division, pool, then)
+    now = _weights(division, pool, known)
     for work_id, held in was.items():
         parted = _divided_anew(held, before[work_id], now[work_id])
         if parted is not None:
@@ -228,10 +256,10 @@ def _divided_anew(
     return parts | dict(zip(weights, split_by_weights(units, list(weights.values())), strict=True))
 
 
-def _weights(division: Division, pool_id: str, known: Knowledge) -> _Weights:
+def _weights(division: Division, pool: PoolDivision, known: Knowledge) -> _Weights:
     """Give what every work accrued in a period, by agreement or destination."""
     weights: _Weights = defaultdict(Counter)
-    for sign, part in _parts(division, pool_id, known):
+    for sign, part in _parts(division, pool, known):
         weights[part.work_id][_holder(part)] += sign * part.units
     return weights
 
@@ -240,18 +268,18 @@ def _cells(division: Division, pool: PoolDivision, known: Knowledge) -> ByCell:
     """Give what accrued by model version and territory, where terms look at them."""
     cells: dict[tuple[str, str], Counter[Cell]] = defaultdict(Counter)
     if pool.rule != EQUAL_PER_WORK and known.book.cuts_pool(pool.pool_id):
-        for sign, part in _parts(division, pool.pool_id, known):
+        for sign, part in _parts(division, pool, known):
             for cell, units in part.cells.items():
                 cells[_holder(part), part.work_id][cell] += sign * units
     return cells
 
 
-def _parts(division: Division, pool_id: str, known: Knowledge) -> Iterator[tuple[int, Part]]:
-    """Give the parts of a period's nights, with the sign they count with."""
+def _parts(division: Division, pool: PoolDivision, known: Knowledge) -> Iterator[tuple[int, Part]]:
+    """Give the parts of a period's nights by the pool's rule, with the sign they count with."""
     accruals = division.accruals
     for sign, nights in ((1, accruals.nights), (-1, accruals.reversed_nights)):
         for night in nights:
-            for part in night_parts(night.night, pool_id, known):
+            for part in night_parts(night.night, pool.pool_id, known, pool.rule, night.then):
                 yield sign, part
 
 
@@ -338,6 +366,9 @@ def _cause(
             }
     if not works:
         return _cause_of_fees(agreement_id, held_units)
+    if before[0].rule != now[0].rule:
+        text = f"pool {now[0].pool_id} by {now[0].rule} instead of {before[0].rule}"
+        return AdjustmentType.METHOD_RESTATEMENT, text
     shown = ", ".join(sorted(works)[:SHOWN_WORKS])
     more = f" and {len(works) - SHOWN_WORKS} more" if len(works) > SHOWN_WORKS else ""
     if "disputed" in sources:
@@ -359,8 +390,8 @@ def _cause_of_fees(agreement_id: str, held_units: int) -> tuple[AdjustmentType, 
     return AdjustmentType.RATE_CORRECTION, f"terms of {agreement_id} that were not applied"
 
 
-def _suspended(pools: Sequence[PoolDivision], name: str) -> int:
-    return sum(sum(pool.suspended[name].values()) for pool in pools)
+def _standing(pools: Sequence[PoolDivision], name: str) -> int:
+    return sum(pool.destinations.get(name, 0) for pool in pools)
 
 
 def _of_period(adjustments: Mapping[str, Sequence[Adjustment]], period: Period) -> list[Adjustment]:

@@ -14,6 +14,9 @@
    somebody else than the preparer must have approved it.
 4. The entry cites the digest of every manifest it rests on, and of the agreements and the
    catalogue as they were known; both are kept under their digests.
+5. Nights are booked by `signed_linear/1`, whatever rule divides the pool when its period closes.
+   Where an agreement of the day names `per_output_positive/1`, the accruals by it are made now and
+   cited too.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from collections.abc import Iterable, Mapping
 import polars as pl
 
 from contracts.accrual import Standing
+from contracts.apportionment import PER_OUTPUT_POSITIVE
 from contracts.money import format_units
 from contracts.period import Period
 from flows.artefacts import read_manifest, sha256_file
@@ -34,6 +38,9 @@ from flows.estimation import ESTIMATES_FORMAT
 from flows.knowledge import Knowledge, KnowledgeBase, agreements_digest, agreements_list
 from flows.night import Night, StepOutcome
 from flows.ownership import Part, parts_of, splits_on
+from flows.pool_rule import DEFAULT_METHOD, names_rule
+from flows.positive import KIND as POSITIVE
+from flows.positive import positive_digest, positive_tables
 from flows.progress import Step
 from flows.sampling import SAMPLE_FORMAT, carries_money
 from ledger import chart
@@ -96,22 +103,35 @@ def settle_step(night: Night, _step: Step) -> StepOutcome:
     )
 
 
-def night_parts(night: Night, pool_id: str, known: Knowledge) -> list[Part]:
+def night_parts(
+    night: Night,
+    pool_id: str,
+    known: Knowledge,
+    rule: str = DEFAULT_METHOD,
+    then: Knowledge | None = None,
+) -> list[Part]:
     """Divide a night's work accruals among owners, with the agreement of each part.
 
     Args:
         night: whose estimates.
         pool_id: the pool.
         known: the agreements and owners to go by.
+        rule: the accruals by which rule.
+        then: what the night's entry cites; needed for another rule than the default.
     """
-    works = pl.read_parquet(night.works, columns=["work_id", "accrual_units"])
+    columns = ["work_id", "accrual_units"]
+    if rule == DEFAULT_METHOD:
+        works = pl.read_parquet(night.works, columns=columns)
+    else:
+        assert then is not None, (night.name, rule)
+        works = positive_tables(night, then).works.select(columns)
     return parts_of(
         works.iter_rows(),
         splits=splits_on(known.catalogue, night.date),
         book=known.book,
         pool_id=pool_id,
         date=night.date,
-        cells=night_cells(night) if known.book.cuts_pool(pool_id) else None,
+        cells=night_cells(night, rule) if known.book.cuts_pool(pool_id) else None,
     )
 
 
@@ -247,6 +267,9 @@ def _evidence(night: Night, known: Knowledge) -> dict[str, str]:
     evidence = {kind: sha256_file(night.manifest(kind)) for kind in EVIDENCE_KINDS}
     if known.book.cuts_pool(night.workspace.settings.pool.id):
         evidence["cells"] = sha256_file(night.manifest("cells"))
+    if names_rule(known.book, PER_OUTPUT_POSITIVE.name, night.date):
+        positive_tables(night, known)
+        evidence[POSITIVE] = positive_digest(night)
     return evidence | {
         "catalogue": known.catalogue_sha256,
         "agreements": known.agreements_sha256,

@@ -1,8 +1,8 @@
 """Count what each work was used for, for fees per output and per token.
 
 1. A work's outputs of a night are its share of the night's value times the night's payable
-   outputs, an exact fraction; its tokens likewise. Shares are signed, so a period's count is the
-   sum over its nights, floored at zero.
+   outputs, an exact fraction; its tokens likewise. Shares are those of `signed_linear/1`, whatever
+   divides a pool; they are signed, so a period's count is the sum over its nights, floored at zero.
 2. Shares are estimated for a night as a whole. Where its outputs came from several model versions
    or territories, the count is divided among them as the payable outputs are.
 3. Retrieval, search, indexing and training are counted elsewhere and come from the usage file.
@@ -103,7 +103,7 @@ def _add_night(
         .collect()
         .rows()
     )
-    for work_id, share_ppt in night.works.select("work_id", "share_ppt").iter_rows():
+    for work_id, share_ppt in night.counted.select("work_id", "share_ppt").iter_rows():
         work = known.catalogue.works.get(work_id)
         if work is None:
             continue

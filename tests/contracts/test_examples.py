@@ -29,7 +29,14 @@ from pathlib import Path
 import pytest
 
 from contracts.agreement import Agreement
-from contracts.apportionment import RULES, Accrual, Fallback, Reliability, Standing
+from contracts.apportionment import (
+    RULES,
+    Accrual,
+    Fallback,
+    OutputInfluence,
+    Reliability,
+    Standing,
+)
 from contracts.balances import Adjustment, AdjustmentType, Balances, Hold
 from contracts.dispute import holdings
 from contracts.earnings import EarningInputs, compute_group
@@ -40,6 +47,7 @@ from contracts.period import Period
 from contracts.pool import divide_equally
 from contracts.rate import parse_rate
 from contracts.restatement import adjustments_for, restate
+from contracts.split import split_signed
 from contracts.term_royalty import PoolAmount
 from contracts.usage import Usage, Use
 
@@ -116,7 +124,7 @@ class Runner:
             period, name, verb, rest = (*line.split(None, 3), "")[:4]
             by_period[Period(period)].append((name, verb, rest.strip()))
         for period, lines in sorted(by_period.items()):
-            if any(verb in {"accrual", "work"} for _, verb, _ in lines):
+            if any(verb in {"accrual", "work", "output"} for _, verb, _ in lines):
                 self.play_pool(lines)
             else:
                 self.play(period, lines)
@@ -225,12 +233,15 @@ class Runner:
 
     def play_pool(self, lines):
         """Divide one pool among parties, or equally per work."""
-        accruals, works, pool = [], {}, {}
+        accruals, outputs, works, pool = [], [], {}, {}
         for name, verb, rest in lines:
             words = rest.split()
             facts = dict(zip(words[1::2], words[2::2], strict=False))
             if verb == "accrual":
                 accruals.append(self.accrual(name, words, facts))
+            elif verb == "output":
+                influence = {party: int(nats) for party, nats in facts.items()}
+                outputs.append(OutputInfluence(name, parse_units(words[0], "USD/2"), influence))
             elif verb == "work":
                 claims = {p: parse_rate(s) for p, s in zip(words[::2], words[1::2], strict=True)}
                 works[name] = holdings(claims)
@@ -238,6 +249,7 @@ class Runner:
                 pool = {"units": parse_units(words[0], "USD/2"), "rule": words[-1]}
             elif verb == "unexplained":
                 pool["unexplained"] = parse_units(words[0], "USD/2")
+        accruals += self.accrued(outputs, pool)
         if works:
             divided = divide_equally("pool", pool["units"], works)
             out = {party: amount.amount_units for party, amount in divided.amounts.items()}
@@ -253,6 +265,16 @@ class Runner:
                 key, text = part.split()
                 assert out[key] == parse_units(text, "USD/2"), (key, out)
                 self.checked += 1
+
+    def accrued(self, outputs, pool):
+        """Give what parties accrued by the pool's rule over all outputs; none without outputs."""
+        if not outputs:
+            return []
+        accrued = RULES[pool["rule"]].accrue(outputs)
+        names = sorted(accrued.shares)
+        parts = [*(accrued.shares[name] for name in names), accrued.unexplained]
+        *units, pool["unexplained"] = split_signed(pool["units"], parts)
+        return [Accrual(name, own) for name, own in zip(names, units, strict=True)]
 
     def accrual(self, name, words, facts):
         """Read an accrual line."""

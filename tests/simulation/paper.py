@@ -23,6 +23,7 @@ from flows.ingest_schema import OUTPUTS_FORMAT
 from flows.knowledge import KnowledgeBase
 from flows.night import Night
 from flows.ownership import splits_on
+from flows.positive import POSITIVE_FORMAT
 from flows.sampling import SAMPLE_FORMAT
 from flows.settle import settle_step
 from flows.setup import make_workspace
@@ -102,10 +103,13 @@ def settle(
     unexplained: int = 0,
     late: str = "",
     outputs: int = 100,
+    positive: Mapping[str, int | Mapping[str, int]] | None = None,
+    stderr_ppt: Mapping[str, int] | None = None,
 ) -> None:
-    """Settle a night whose works accrued what is given, in units, without sampling error.
+    """Settle a night whose works accrued what is given, in units.
 
-    What a work accrued may be given by territory.
+    What a work accrued may be given by territory; `positive` is what it accrued by
+    per_output_positive/1, `stderr_ppt` the standard error of works and owners, else none.
     """
     places = {w: a if isinstance(a, Mapping) else {"SE": a} for w, a in accrued.items()}
     accrued = {w: sum(by_place.values()) for w, by_place in places.items()}
@@ -113,19 +117,7 @@ def settle(
     night = Night(workspace, date, (), late, PEOPLE["approved_by"])
     pool = sum(accrued.values()) + unexplained
     _write_outputs(night, outputs, pool)
-    works = [
-        (w, 5, units * PPT // pool if pool else 0, 0, 0, 0, units) for w, units in accrued.items()
-    ]
-    splits = splits_on(KnowledgeBase(workspace).present.catalogue, date)
-    owners = {name for work in accrued for name, _ in splits.get(work, [("unmatched", 1)])}
-    creators = [(name, 5, 0, 0, 0, 0, 0) for name in sorted(owners)]
-    files = {}
-    for path, key, table in (
-        (night.works, "work_id", sorted(works)),
-        (night.creators, "creator_id", creators),
-    ):
-        schema = {key: pl.String, **dict.fromkeys(COLUMNS, pl.Int64)}
-        files[path.name] = write_parquet(path, pl.DataFrame(table, schema=schema, orient="row"))
+    files = _write_tables(night, "estimates", accrued, pool, stderr_ppt or {})
     body = {
         "date": day,
         "pool_id": "main",
@@ -136,11 +128,53 @@ def settle(
     }
     manifest = night.manifest("estimates")
     write_manifest(manifest, ESTIMATES_FORMAT, inputs={}, files=files, body=body)
-    _write_cells(night, places, pool)
+    _write_cells(night, "cells", places, pool)
+    if positive is not None:
+        places = {w: a if isinstance(a, Mapping) else {"SE": a} for w, a in positive.items()}
+        _write_positive(night, places, pool, stderr_ppt or {})
     settle_step(night, None)
 
 
-def _write_cells(night: Night, places: Mapping[str, Mapping[str, int]], pool: int) -> None:
+def _write_tables(
+    night: Night, kind: str, accrued: Mapping[str, int], pool: int, errors: Mapping[str, int]
+) -> dict[str, str]:
+    """Write a night's tables of works and creators, and give their digests."""
+    works = [
+        (w, 5, units * PPT // pool if pool else 0, errors.get(w, 0), 0, 0, units)
+        for w, units in accrued.items()
+    ]
+    splits = splits_on(KnowledgeBase(night.workspace).present.catalogue, night.date)
+    owners = {name for work in accrued for name, _ in splits.get(work, [("unmatched", 1)])}
+    creators = [(name, 5, 0, errors.get(name, 0), 0, 0, 0) for name in sorted(owners)]
+    files = {}
+    for part, key, table in (("works", "work_id", works), ("creators", "creator_id", creators)):
+        schema = {key: pl.String, **dict.fromkeys(COLUMNS, pl.Int64)}
+        path = night.table(kind, part)
+        frame = pl.DataFrame(sorted(table), schema=schema, orient="row")
+        files[path.name] = write_parquet(path, frame)
+    return files
+
+
+def _write_positive(
+    night: Night,
+    places: Mapping[str, Mapping[str, int]],
+    pool: int,
+    errors: Mapping[str, int],
+) -> None:
+    """Write what every work accrued by per_output_positive/1."""
+    accrued = {w: sum(by_place.values()) for w, by_place in places.items()}
+    files = _write_tables(night, "positive", accrued, pool, errors)
+    known = KnowledgeBase(night.workspace).present
+    estimates = sha256_file(night.manifest("estimates"))
+    inputs = {"estimates": estimates, "catalogue": known.catalogue_sha256}
+    path = night.manifest("positive")
+    write_manifest(path, POSITIVE_FORMAT, inputs=inputs, files=files, body={})
+    _write_cells(night, "positive-cells", places, pool)
+
+
+def _write_cells(
+    night: Night, kind: str, places: Mapping[str, Mapping[str, int]], pool: int
+) -> None:
     """Write what every work accrued by territory, all of it from one model."""
     rows = [
         (work, "v1", territory, units, str(units), "0", "0")
@@ -148,11 +182,14 @@ def _write_cells(night: Night, places: Mapping[str, Mapping[str, int]], pool: in
         for territory, units in sorted(by_place.items())
     ]
     columns = ("work_id", "model_version", "territory", "accrual_units", "y", "square", "cross")
-    digest = write_parquet(night.cells, pl.DataFrame(rows, schema=columns, orient="row"))
+    table = night.table(kind)
+    digest = write_parquet(table, pl.DataFrame(rows, schema=columns, orient="row"))
     body = {"denominator": str(pool or 1), "noise_square": "0", "random": 2}
     cited = {"estimates": sha256_file(night.manifest("estimates"))}
-    path = night.manifest("cells")
-    write_manifest(path, CELLS_FORMAT, inputs=cited, files={night.cells.name: digest}, body=body)
+    if kind != "cells":
+        cited["positive"] = sha256_file(night.manifest("positive"))
+    path = night.manifest(kind)
+    write_manifest(path, CELLS_FORMAT, inputs=cited, files={table.name: digest}, body=body)
 
 
 def _write_outputs(night: Night, outputs: int, pool: int) -> None:

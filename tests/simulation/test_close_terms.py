@@ -5,7 +5,6 @@ import json
 import pytest
 
 from contracts.errors import BadFilesError, MissingRateError
-from flows.errors import CloseError
 from ledger import chart
 from tests.simulation.paper import (
     agree,
@@ -176,16 +175,6 @@ def test_two_work_groups_of_one_pool_are_each_paid_by_their_own_term(workspace):
         "poems": 500,
     }
     assert owed(workspace, "anna") == 550
-
-
-def test_a_rule_that_nights_do_not_accrue_by_is_refused(workspace):
-    """per_output_positive/1 exists for comparison; a close does not pretend to have applied it."""
-    write_works(workspace, {"w1": {"anna": "1"}})
-    then = "then: {basis: pool_share, pool: main, method: per_output_positive/1}"
-    agree(workspace, "anna", f"terms: [{{term_id: pool, {then}}}]")
-    settle(workspace, "2026-01-05", {"w1": 1000})
-    with pytest.raises(CloseError, match=r"divided by per_output_positive/1, but the night"):
-        close(workspace, "2026-01")
 
 
 def test_every_fault_of_the_accountants_files_is_named_at_once(workspace):
