@@ -75,17 +75,24 @@ class Pool:
         units: its size, in units of the sample's currency; not negative.
         taken_back: whether the outputs are differences to lowered values, so that their pool, then
             not above zero, is taken back from those it was paid to.
+        rate_ppm: the part of the outputs' value that it is, in parts per million, where it is one;
+            written down, so that an auditor multiplies too.
     """
 
     pool_id: str
     units: int
     taken_back: bool = False
+    rate_ppm: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a pool that would be taken from people without a lowered value behind it."""
         if (self.units > 0) if self.taken_back else (self.units < 0):
             sign = "positive, though taken back" if self.taken_back else "negative"
             raise EstimationError(f"pool {self.pool_id} is {sign}: {self.units} units")
+
+    def rate(self) -> dict[str, int]:
+        """Give the rate as a manifest has it; nothing where there is none."""
+        return {} if self.rate_ppm is None else {"pool_rate_ppm": self.rate_ppm}
 
 
 @dataclass(frozen=True)
@@ -217,6 +224,7 @@ def estimate(
         "pool_units": pool.units,
         "unexplained_units": unexplained_units,
         "rule": vars(rule),
+        **pool.rate(),
     }
     inputs = {
         "influence": sha256_file(influence),
