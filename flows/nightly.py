@@ -132,7 +132,7 @@ def estimate_step(night: Night, _step: Step) -> StepOutcome:
         ownership=owners,
         out_dir=night.works.parent,
         name=night.name,
-        pool=Pool(pool.id, pool_units, taken_back),
+        pool=Pool(pool.id, pool_units, taken_back, pool.rate_ppm),
     )
     return _said_estimates(result.manifest, pool.currency, worked=True)
 

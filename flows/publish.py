@@ -4,8 +4,8 @@
    nothing is typed, nothing is read from a report.
 2. A statement that does not foot against the ledger is refused before any file is written.
 3. The same book gives the same bytes: no clock is read, dates are those of the period.
-4. The audit pack holds the book, every statement, and every file that entries cite, but no text
-   of a prompt or an output.
+4. The audit pack holds the book, every statement, every file that entries cite and the draws of
+   the samples, but no text of a prompt or an output (`flows.publish_pack`).
 """
 
 from __future__ import annotations
@@ -18,23 +18,19 @@ from pathlib import Path
 
 from contracts.agreement import AgreementBook
 from contracts.period import Period
-from flows.accruals import night_of_key
 from flows.artefacts import read_manifest
 from flows.books import open_books, read_agreements
 from flows.close import CLOSE_FORMAT, closing_file, make_plan
 from flows.close_plan import ClosePlan
-from flows.close_work import INPUTS_FORMAT, cited_files, inputs_file
 from flows.errors import CloseError
-from flows.knowledge import KnowledgeBase, listed_texts
 from flows.locks import hold
 from flows.progress import Reporter
 from flows.publish_book import BookView, ProofParts
 from flows.publish_facts import PeriodFacts, closed_before, read_facts, write_facts
 from flows.publish_inputs import Gathering, settlement_inputs
+from flows.publish_pack import evidence_files, night_draws, papers_for_reperformance
 from flows.publish_statements import Issued, issue, versioned
 from flows.seal import seal_books
-from flows.settle import SCOPE as NIGHTLY
-from flows.settle import agreements_list
 from flows.workspace import Workspace
 from ledger.checkpoint import Checkpoint, read_signer
 from ledger.period_close import PeriodStatus
@@ -300,10 +296,10 @@ def _write_trial_balance(closed: ClosedPeriod) -> None:
 
 def _write_pack(closed: ClosedPeriod, statements: Sequence[Path]) -> str:
     workspace, period, books = closed.workspace, closed.period, closed.books
-    reports = {
+    reports: dict[str, bytes | Path] = {
         path.name: path for path in sorted(workspace.reports(period).iterdir()) if path.is_file()
     }
-    reports |= _for_reperformance(workspace, period)
+    reports |= papers_for_reperformance(workspace, period)
     stored = books.checkpoints()
     summary = write_audit_pack(
         workspace.pack(period),
@@ -313,66 +309,11 @@ def _write_pack(closed: ClosedPeriod, statements: Sequence[Path]) -> str:
             leaves=books.leaves(0),
             checkpoint=stored[-1].note,
             earlier=tuple(item.note for item in stored[:-1]),
-            evidence=dict(_evidence(workspace, closed.plan, closed.view)),
+            evidence=dict(evidence_files(workspace, closed.plan, closed.view)),
+            draws=night_draws(closed.plan),
             statements={path.name: path for path in statements},
             reports=reports,
         ),
         read_signer(workspace.signing_key),
     )
     return f"{summary.papers} papers, {summary.size_bytes / 1e6:.1f} MB, {summary.sha256[:12]}"
-
-
-def _for_reperformance(workspace: Workspace, period: str) -> dict[str, Path]:
-    """Name what the close started from: parties, what it left, what the period before left."""
-    files = {"closing.json": closing_file(workspace, period)}
-    parties = workspace.agreements / "parties.yaml"
-    if parties.exists():
-        files["parties.yaml"] = parties
-    before = closed_before(workspace, period)
-    if before:
-        files[f"opening.{before[-1]}.json"] = closing_file(workspace, before[-1])
-    return files
-
-
-def _evidence(
-    workspace: Workspace, plan: ClosePlan, view: BookView
-) -> Iterator[tuple[str, bytes | Path]]:
-    """Name every file behind the period's entries that may leave the house."""
-    texts: set[str] = set()
-    for sealed in view.entries:
-        if digest := sealed.entry.evidence.get("agreements"):
-            path = agreements_list(workspace, digest)
-            texts |= listed_texts(workspace, digest)
-            yield path.name, path
-    for agreement in read_agreements(workspace).agreements:
-        if agreement.payload_sha256 in texts:
-            name = f"agreement.{agreement.agreement_id}.v{agreement.version}.yaml"
-            yield name.replace(":", "_").replace("/", "_"), agreement.payload.encode("utf-8")
-    yield from cited_files(workspace, plan.accruals.period)
-    index = workspace.index / "manifest.json"
-    if index.exists() and plan.accruals.nights:
-        yield "index.manifest.json", index
-    for accrual in plan.accruals.nights:
-        night = accrual.night
-        for kind in ("outputs", "sample", "influence", "estimates"):
-            yield f"{kind}.{night.name}.manifest.json", night.manifest(kind)
-        yield f"estimates.{night.works.name}", night.works
-        yield f"estimates.{night.creators.name}", night.creators
-        yield f"influence.{night.influence.name}", night.influence
-        yield f"influence.{night.gains.name}", night.gains
-    yield from _cells(workspace, plan, view)
-
-
-def _cells(
-    workspace: Workspace, plan: ClosePlan, view: BookView
-) -> Iterator[tuple[str, bytes | Path]]:
-    """Name the accruals by territory that the close read, of earlier nights too."""
-    inputs = read_manifest(inputs_file(workspace, plan.accruals.period), INPUTS_FORMAT)
-    if not KnowledgeBase(workspace).cited(inputs).book.cuts_pool(plan.accruals.pool_id):
-        return
-    for sealed in view.entries:
-        entry = sealed.entry
-        night = night_of_key(workspace, entry.key) if entry.scope == NIGHTLY else None
-        if night is not None and night.cells.exists() and entry.kind != "reversal":
-            yield f"cells.{night.name}.manifest.json", night.manifest("cells")
-            yield f"cells.{night.cells.name}", night.cells

@@ -1,49 +1,59 @@
-"""Re-perform a period from its audit pack alone: its entries, to the byte.
+"""Re-perform a period from its audit pack alone: from the draw of its samples to its entries.
 
-1. The pack's manifests, tables, agreements and catalogue are laid out as a workspace in a
-   temporary folder, and the same functions that settled and closed work the entries out again.
-   What they give is compared with the leaves of the book, byte for byte.
-2. Entries that no file of this pack explains (other periods, advances, payouts, adjustments by
-   hand) are counted and named by kind, never passed over in silence.
+1. The pack is laid out as a workspace in a temporary folder (`flows.reperform_layout`), and the
+   same functions that settled and closed work everything out again, in the order it was made:
+   draws, pools, estimates (`flows.reperform_nights`), then the entries of nights and close, which
+   must be equal to the leaves of the book, byte for byte.
+2. Each stage says what it counted; the first difference ends it, with its place and both values.
+3. Entries that no file of this pack explains (other periods, advances, payouts, adjustments by
+   hand) are counted and named by kind, and what the pack lacks is named, never passed over.
+4. It shows that numbers follow from files. That the files are those of the log is shown by
+   `byline audit verify`, with the key.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+from contracts.period import Period
 from flows.accruals import NightAccrual
-from flows.artefacts import sha256_file, write_bytes
+from flows.artefacts import sha256_file
 from flows.books import read_agreements
-from flows.close import closing_file, inputs_file, make_plan
-from flows.errors import FlowError
-from flows.knowledge import KnowledgeBase, keep_catalogue
+from flows.close import closing_file, make_plan
+from flows.close_plan import agreements_of
+from flows.knowledge import KnowledgeBase
+from flows.reperform_layout import ReperformError, empty_workspace, lay_out, period_of
+from flows.reperform_nights import BookedNight, booked_nights, check_nights
 from flows.settle import EVIDENCE_KINDS as KINDS
 from flows.settle import accrual_entry, night_parts
-from flows.setup import make_workspace
+from flows.usage_counts import has_fee_per_use
 from flows.workspace import Workspace
 from ledger.audit_frame import OpenPack
 from ledger.audit_reversals import ENTRIES
 from ledger.canonical import ENTRY_FORMAT
 from ledger.entry import JournalEntry, Posting
 from ledger.journal import SealedEntry
-from ledger.pack_format import MANIFEST
 from ledger.period_close import PeriodStatus
 from ledger.store import LedgerStore
 
+__all__ = ["PackBooks", "ReperformError", "Reperformed", "Stage", "reperform"]
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EVIDENCE = re.compile(r"(outputs|sample|influence|estimates|cells)\.(.+)")
 
 
-class ReperformError(FlowError):
-    """A pack does not hold what a re-performance needs, or gives another result."""
+@dataclass(frozen=True)
+class Stage:
+    """A stage that held: its name, and what was counted."""
+
+    name: str
+    counted: str
 
 
 @dataclass(frozen=True)
@@ -54,11 +64,13 @@ class Reperformed:
         period: the pack's period.
         same: entries worked out again, equal to the byte, by kind.
         other: entries that no file of this pack explains, by kind.
+        lacks: what the pack does not bring, so that it was taken as it is.
     """
 
     period: str
     same: Mapping[str, int]
     other: Mapping[str, int]
+    lacks: tuple[str, ...] = ()
 
 
 class PackBooks:
@@ -92,47 +104,90 @@ class PackBooks:
         return PeriodStatus.CLOSED if period in self._closed else PeriodStatus.OPEN
 
 
-def reperform(pack_file: Path, earlier: Sequence[Path] = ()) -> Reperformed:
-    """Work the entries of a pack's period out again and compare them byte for byte.
+def reperform(
+    pack_file: Path,
+    earlier: Sequence[Path] = (),
+    on_stage: Callable[[Stage], None] | None = None,
+) -> Reperformed:
+    """Work a pack's period out again, from the draw of its samples to its entries.
 
     Args:
         pack_file: the pack.
         earlier: packs of earlier periods; needed where the close adjusts what they settled.
+        on_stage: called with every stage that held.
 
     Returns:
         How many entries are the same, by kind, and which others there are.
 
     Raises:
-        ReperformError: an entry comes out differently, or a file is missing.
+        ReperformError: the first number that comes out differently, or a file that is missing.
+        VerificationError: the pack is damaged.
     """
+
+    def tell(name: str, counted: str) -> None:
+        if on_stage is not None:
+            on_stage(Stage(name, counted))
+
     with tempfile.TemporaryDirectory(prefix="byline-reperform-") as folder:
+        home, scratch = Path(folder) / "home", Path(folder) / "again"
         with OpenPack(pack_file) as pack:
-            pack.check_frame()
-            period = _period_of(pack)
-            workspace = _workspace(Path(folder) / "home", pack)
+            _check_members(pack)
+            tell("pack", f"{pack.format}, {len(pack.parts)} members as its manifest names them")
+            period = period_of(pack)
+            workspace = empty_workspace(home, pack)
             books = PackBooks(pack.lines(ENTRIES))
             for path in earlier:
                 with OpenPack(path) as old:
-                    old.check_frame()
-                    _lay_out(workspace, old)
-            _lay_out(workspace, pack)
-        return _compare(workspace, books, period)
+                    _check_members(old)
+                    lay_out(workspace, old)
+            lay_out(workspace, pack)
+            base = KnowledgeBase(workspace, read_agreements(workspace))
+            nights = booked_nights(workspace, list(books.entries()), period)
+            lacks = check_nights(pack, nights, base, scratch, tell)
+        _require_counts(base, nights, period)
+        done = replace(_compare(workspace, books, base, period), lacks=lacks)
+        count = sum(done.same.values())
+        tell("entries", f"{count} equal to the byte: {_kinds(done.same)}")
+        return done
 
 
-def _compare(workspace: Workspace, books: PackBooks, period: str) -> Reperformed:
+def _check_members(pack: OpenPack) -> None:
+    """Refuse a pack that is not whole."""
+    pack.check_frame()
+    damaged = pack.check_manifest()
+    if damaged:
+        raise ReperformError(
+            f"pack: {damaged[0]} is not the file that the manifest of {pack.path} names; the pack "
+            f"was changed. `byline audit verify` says where"
+        )
+
+
+def _require_counts(base: KnowledgeBase, nights: Sequence[BookedNight], period: str) -> None:
+    """Refuse to price uses that the pack does not count."""
+    paying = [a for a in agreements_of(base.present.book, Period(period)) if has_fee_per_use(a)]
+    missing = [each.night.name for each in nights if not each.night.outputs.exists()]
+    if paying and missing:
+        raise ReperformError(
+            f"entries: {paying[0].name} pays per use, and the pack does not count the payable "
+            f"outputs of {missing[0]} by model version and territory; being of an older format, "
+            f"it cannot be worked out further. Ask for the pack anew"
+        )
+
+
+def _compare(
+    workspace: Workspace, books: PackBooks, base: KnowledgeBase, period: str
+) -> Reperformed:
     """Work out and compare: nights first, then the close."""
     ledger = cast("LedgerStore", books)
-    book = read_agreements(workspace)
     closing = json.loads(closing_file(workspace, period).read_bytes())
     plan = make_plan(
         workspace,
         ledger,
-        book,
+        base.present.book,
         period,
         prepared_by=closing["prepared_by"],
         approved_by=closing["approved_by"],
     )
-    base = KnowledgeBase(workspace, book)
     sealed = {item.entry_id: item for item in books.entries()}
     made = [_night_entry(night, sealed[night.entry_id], base) for night in plan.accruals.nights]
     same: Counter[str] = Counter()
@@ -140,9 +195,9 @@ def _compare(workspace: Workspace, books: PackBooks, period: str) -> Reperformed
         booked = sealed.get(entry.entry_id)
         if booked is None:
             raise ReperformError(
-                f"{entry.kind} {entry.scope}/{entry.key} comes out of the pack's files and is not "
-                f"in its book; the pack is not whole, or the close was changed. Give the packs "
-                f"of earlier periods too, or ask for the pack again"
+                f"entries: {entry.kind} {entry.scope}/{entry.key} comes out of the pack's files "
+                f"and is not in its book; the pack is not whole, or the close was changed. Give "
+                f"the packs of earlier periods too, or ask for the pack again"
             )
         again = SealedEntry(booked.ledger_seq, _EPOCH, entry).leaf()
         if again != books.leaves[entry.entry_id]:
@@ -174,48 +229,6 @@ def _night_entry(accrual: NightAccrual, booked: SealedEntry, base: KnowledgeBase
     return made
 
 
-def _workspace(home: Path, pack: OpenPack) -> Workspace:
-    """Make a workspace with the pool that the pack's estimates name."""
-    names = sorted(n for n in pack.parts if n.startswith("evidence/estimates.") and "manifest" in n)
-    if not names:
-        raise ReperformError(
-            f"{pack.path} holds no estimates, so there is nothing to work out again; it is the "
-            f"pack of a period without nights"
-        )
-    manifest = json.loads(pack.read(names[0]))
-    pool = {"id": manifest["pool_id"], "currency": manifest["currency"]}
-    return make_workspace(home, settings={"pool": pool})
-
-
-def _lay_out(workspace: Workspace, pack: OpenPack) -> None:
-    """Put a pack's members where a workspace has them."""
-    root, period = workspace.root, _period_of(pack)
-    places = {
-        "evidence/catalogue.json": workspace.catalogue,
-        f"evidence/{period}.inputs.json": inputs_file(workspace, period),
-        "reports/closing.json": closing_file(workspace, period),
-        "reports/parties.yaml": workspace.agreements / "parties.yaml",
-    }
-    for name in pack.parts:
-        folder, _, rest = name.partition("/")
-        if name in places:
-            write_bytes(places[name], pack.read(name))
-        elif folder == "evidence" and rest.startswith("agreement."):
-            write_bytes(workspace.agreements / rest, pack.read(name))
-        elif folder == "evidence" and (found := _EVIDENCE.fullmatch(rest)):
-            write_bytes(root / found[1] / found[2], pack.read(name))
-        elif folder == "evidence":
-            write_bytes(root / "evidence" / rest, pack.read(name))
-        elif folder == "reports" and (opening := re.fullmatch(r"opening\.(.{7})\.json", rest)):
-            write_bytes(closing_file(workspace, opening[1]), pack.read(name))
-    keep_catalogue(workspace)
-
-
-def _period_of(pack: OpenPack) -> str:
-    """Read which period a pack is about."""
-    return str(json.loads(pack.read(MANIFEST))["period"])
-
-
 def _entry(value: Mapping[str, Any]) -> JournalEntry:
     """Read an entry from its leaf."""
     return JournalEntry(
@@ -233,6 +246,11 @@ def _entry(value: Mapping[str, Any]) -> JournalEntry:
     )
 
 
+def _kinds(counts: Mapping[str, int]) -> str:
+    """Write counts by kind for a person."""
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "none"
+
+
 def _difference(booked: SealedEntry, leaf: bytes, again: bytes) -> str:
     """Name the first field in which a re-performed entry differs."""
     before, now = json.loads(leaf), json.loads(again)
@@ -244,7 +262,7 @@ def _difference(booked: SealedEntry, leaf: bytes, again: bytes) -> str:
             (len(pair[0]), len(pair[1])),
         )
     return (
-        f"entry {booked.entry_id} ({booked.entry.kind}, place {booked.ledger_seq}) has {field} "
+        f"entries: {booked.entry_id} ({booked.entry.kind}, place {booked.ledger_seq}) has {field} "
         f"{pair[0]!r}; worked out again it is {pair[1]!r}. The pack's files do not lead to its "
         f"book: ask the payer, and keep the pack"
     )

@@ -4,7 +4,7 @@ The steps are numbered here and in the code; a step is never skipped silently.
 
     1. The archive's frame is, byte for byte, the one that its members call for.
     2. Every member has the SHA-256 that the manifest gives, and no member is missing or added;
-       the log's signature under the manifest, when there is one, holds.
+       the log's signature under the manifest holds.
     3. The checkpoint is signed by a key of the log that the reader named beforehand.
     4. Every leaf is in canonical form and in its place: numbered 1, 2, 3 ... without a gap.
     5. Every entry has the name of its business event, used once, and its approvals.
@@ -16,13 +16,15 @@ The steps are numbered here and in the code; a step is never skipped silently.
    11. The accounts and the trial balance follow from the entries.
    12. Every evidence file has a digest that an entry cites.
    13. Every entry that a statement in the pack shows is that row of the book.
+   14. Every sampled output is one that its night's seed draws, with the chance and the weight that
+       its value and its stratum give; the seed comes from an earlier checkpoint.
 
 (1) and (2) find damage and name its place, (3) proves who speaks, (4) to (8) that the book keeps
 its own rules, (9) that it is the book that was signed, (10) that it was not rewritten since the
 reader last looked, (11) the sums, (12) that the numbers behind the entries are the ones
-published, and (13) that creators were shown the same book. What no step can find: a book
-rewritten as a whole, with a new signature, by the owner of the key, shown to a reader who brings
-no checkpoint of his own. Bring one.
+published, (13) that creators were shown the same book, and (14) that nobody chose the sample. What
+no step can find: a book rewritten as a whole, with a new signature, by the owner of the key, shown
+to a reader who brings no checkpoint of his own. Bring one.
 
 Needs no database and no network. The checks of payloads are `ledger.audit_book`.
 """
@@ -41,6 +43,7 @@ from ledger.audit_checks import (
     compare_table,
     narrow,
 )
+from ledger.audit_draws import check_draws
 from ledger.audit_errors import AuditError, NoteError, VerificationError
 from ledger.audit_frame import OpenPack
 from ledger.audit_parallel import PART_BYTES_MIN, PARTS_PER_WORKER, cut_book, read_parts
@@ -57,7 +60,7 @@ from ledger.audit_tables import (
 from ledger.checkpoint import Checkpoint, open_checkpoint, read_verifiers, split_notes
 from ledger.merkle import HASH_BYTES, leaf_hash
 from ledger.note import NoteVerifier, open_note
-from ledger.pack_format import MANIFEST_NOTE, manifest_statement
+from ledger.pack_format import MANIFEST_NOTE, PACK_FORMAT, manifest_statement
 
 
 def run_verify(
@@ -160,6 +163,8 @@ class _Verification:
             self._done(12, check_evidence_files(self.pack, book))
             self._begin(13)
             self._done(13, check_statements(self.pack))
+            self._begin(14)
+            self._done(14, self._draws(earlier))
             self.report.ok = True
 
     def _begin(self, step: int) -> None:
@@ -183,20 +188,24 @@ class _Verification:
                 2, missing[0], "", "a member of every pack", "no such member",
                 "the book cannot be verified without it",
             )  # fmt: skip
-        signed = "not signed: nobody vouches for files outside the tree"
-        if MANIFEST_NOTE in self.pack.parts:
-            text = manifest_statement(self.report.origin, self.pack.manifest_sha256)
-            try:
-                opened = open_note(self._text(2, MANIFEST_NOTE), self.trusted)
-            except NoteError as error:
-                raise as_difference(2, MANIFEST_NOTE, error) from None
-            if opened.text != text:
-                raise VerificationError(
-                    2, MANIFEST_NOTE, "", repr(text), repr(opened.text),
-                    "the signature is under another manifest",
-                )  # fmt: skip
-            signed = f"signed by {opened.signatures[0].verifier.name}"
-        self._done(2, f"{len(self.pack.parts) - 1} digests, {signed}")
+        if MANIFEST_NOTE not in self.pack.parts:
+            raise VerificationError(
+                2, MANIFEST_NOTE, "", "the log's signature under the manifest", "no such member",
+                "nobody vouches for papers and draws; ask for the signed pack",
+            )  # fmt: skip
+        text = manifest_statement(self.report.origin, self.pack.manifest_sha256, self.pack.format)
+        try:
+            opened = open_note(self._text(2, MANIFEST_NOTE), self.trusted)
+        except NoteError as error:
+            raise as_difference(2, MANIFEST_NOTE, error) from None
+        if opened.text != text:
+            raise VerificationError(
+                2, MANIFEST_NOTE, "", repr(text), repr(opened.text),
+                "the signature is under another manifest",
+            )  # fmt: skip
+        signer = opened.signatures[0].verifier.name
+        count = len(self.pack.parts) - 1
+        self._done(2, f"{self.pack.format}, {count} digests, signed by {signer}")
 
     def _raise_damage(self, name: str) -> None:
         digests = self.pack.manifest["members"]
@@ -362,6 +371,12 @@ class _Verification:
         for name in (ACCOUNTS, TRIAL_BALANCE):
             rows += compare_table(self.pack, 11, name, book)
         self._done(11, f"{rows} rows recomputed")
+
+    def _draws(self, earlier: list[tuple[str, Checkpoint]]) -> str:
+        """Step 14."""
+        if self.pack.format != PACK_FORMAT:
+            return f"none: a pack of {self.pack.format} brings no draws, ask for it anew"
+        return check_draws(self.pack, {said.root_hex for _, said in earlier})
 
     def _text(self, step: int, name: str) -> str:
         raw = self.pack.read(name)

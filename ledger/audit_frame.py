@@ -1,7 +1,7 @@
 """Open a pack and check its frame: steps 1 and 2 of a verification.
 
 1. Every byte outside the members is the one that the members call for; the first that is not
-   is named with the member it belongs to.
+   is named with the member it belongs to. A name that could leave the reader's folder is refused.
 2. The manifest is in canonical form and gives every member's SHA-256, and lists no other.
 
 When a member's content is not what the manifest says, the row is looked for: by the hashes of the
@@ -24,9 +24,11 @@ from ledger.pack_format import (
     COPY_BYTES,
     MANIFEST,
     MANIFEST_NOTE,
-    PACK_FORMAT,
+    MEMBER_NAME,
+    PACK_FORMATS,
     Member,
     archive_comment,
+    commented_format,
     local_header,
     pack_manifest,
     read_directory,
@@ -71,6 +73,7 @@ class OpenPack:
         self.parts: dict[str, Part] = {}
         self.manifest: dict[str, object] = {}
         self.manifest_sha256 = ""
+        self.format = ""
 
     def __enter__(self) -> Self:
         return self
@@ -131,6 +134,12 @@ class OpenPack:
             raise VerificationError(
                 1, wrong, "name", "members sorted by name, each once", wrong, _TAMPERED
             )
+        for name in names:
+            if not MEMBER_NAME.fullmatch(name):
+                raise VerificationError(
+                    1, ascii(name), "name", "a plain relative path such as a/b.c", ascii(name),
+                    "who unpacks it could get a file outside of the folder",
+                )  # fmt: skip
         if self._file.seek(0, os.SEEK_END) != offset + len(tail(members, comment)):
             raise VerificationError(
                 1, ARCHIVE, f"byte {offset + 1}", "the directory after the last member",
@@ -143,7 +152,8 @@ class OpenPack:
         if part is None:
             raise VerificationError(1, ARCHIVE, "members", MANIFEST, "no such member", _TAMPERED)
         self.manifest_sha256 = part.member.sha256
-        expected = archive_comment(part.member.sha256)
+        self.format = commented_format(comment)
+        expected = archive_comment(part.member.sha256, self.format)
         if comment != expected and part.crc_found == part.member.crc:
             raise VerificationError(
                 1,
@@ -218,7 +228,10 @@ class OpenPack:
             )
         manifest = next((m for m in members if m.name == MANIFEST), None)
         digest = "" if manifest is None else manifest.sha256
-        expected = tail(members, archive_comment(digest))
+        comment_bytes = len(archive_comment(digest))
+        self._file.seek(max(offset, self._file.seek(0, os.SEEK_END) - comment_bytes))
+        form = commented_format(self._file.read(comment_bytes))
+        expected = tail(members, archive_comment(digest, form))
         self._file.seek(offset)
         found_tail = self._file.read(len(expected) + 1)
         pairs = enumerate(zip(expected, found_tail, strict=False))
@@ -243,14 +256,22 @@ class OpenPack:
         part = self.parts[MANIFEST]
         try:
             manifest = json.loads(raw)
-            members = dict(manifest["members"])
+            members, named = dict(manifest["members"]), manifest["format"]
             written = pack_manifest(
-                members, period=str(manifest["period"]), origin=str(manifest["origin"])
+                members,
+                period=str(manifest["period"]),
+                origin=str(manifest["origin"]),
+                form=self.format,
             )
         except (ValueError, KeyError, TypeError) as error:
             raise VerificationError(
-                2, MANIFEST, "", f"a manifest of format {PACK_FORMAT}", repr(error), _TAMPERED
+                2, MANIFEST, "", f"a manifest of format {self.format}", repr(error), _TAMPERED
             ) from None
+        if named not in PACK_FORMATS:
+            raise VerificationError(
+                2, MANIFEST, "format", " or ".join(PACK_FORMATS), named,
+                "this verifier is older than the pack, or it is no pack: take a newer verifier",
+            )  # fmt: skip
         if written != raw or part.crc_found != part.member.crc:
             at = next((n for n, (a, b) in enumerate(zip(written, raw, strict=False)) if a != b), -1)
             raise VerificationError(

@@ -26,6 +26,7 @@ STEPS = (
     "accounts and trial balance follow from the entries",
     "evidence files are the ones cited",
     "statements show entries of this book",
+    "samples are those that their seeds draw",
 )
 
 

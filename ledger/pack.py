@@ -7,7 +7,7 @@
 
 What a pack holds: manifest.json (and manifest.note, the log's signature under it),
 checkpoint.note, checkpoints.txt, entries.jsonl, leaf_hashes.bin, accounts.csv, trial_balance.csv,
-evidence/ and whatever reports add, verify.py, README.txt.
+evidence/, draws/ and whatever reports add, verify.py, README.txt.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -39,6 +38,8 @@ from ledger.pack_format import (
     COPY_BYTES,
     MANIFEST,
     MANIFEST_NOTE,
+    MEMBER_NAME,
+    PACK_FORMAT,
     Member,
     archive_comment,
     local_header,
@@ -50,7 +51,6 @@ from ledger.verify_template import standalone_source
 
 VERIFIER = "verify.py"
 README = "README.txt"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+=-]*(/[A-Za-z0-9][A-Za-z0-9._@+=-]*)*")
 
 
 def write_pack(
@@ -60,6 +60,7 @@ def write_pack(
     period: str,
     origin: str,
     signer: NoteSigner | None = None,
+    form: str = PACK_FORMAT,
 ) -> str:
     """Write a pack from the book's files (`write_book`) and anything else.
 
@@ -70,7 +71,8 @@ def write_pack(
         period: the period that the pack is about, YYYY-MM.
         origin: the name of the log.
         signer: the log's key; with it the manifest is signed, so that the log stands behind the
-            files outside the tree as well.
+            files outside the tree as well. Without it no verifier accepts the pack.
+        form: the version of the pack; older ones are for comparing with packs of their time.
 
     Returns:
         The SHA-256 of the manifest, in hex.
@@ -90,13 +92,13 @@ def write_pack(
     }
     content = {**own, **members}
     digests = {name: _digest_member(name, content[name]).sha256 for name in content}
-    manifest = pack_manifest(digests, period=period, origin=origin)
+    manifest = pack_manifest(digests, period=period, origin=origin, form=form)
     manifest_sha256 = hashlib.sha256(manifest).hexdigest()
     content[MANIFEST] = manifest
     if signer is not None:
-        statement = manifest_statement(origin, manifest_sha256)
+        statement = manifest_statement(origin, manifest_sha256, form)
         content[MANIFEST_NOTE] = sign_note(statement, [signer]).encode()
-    _write_archive(path, content)
+    _write_archive(path, content, form)
     return manifest_sha256
 
 
@@ -122,6 +124,9 @@ special: compare it with the one published with Byline, or write your own from t
     accounts.csv       debits, credits and balance of every account, in whole units
     trial_balance.csv  the same by groups of accounts, with totals
     evidence/          files whose digests the entries cite
+    draws/             the sampled outputs of each night, one JSON value a line, without texts:
+                       id, stratum, model version, territory, value, chance to be drawn in
+                       parts per 10^12, value over chance. Anybody can draw them again
 
 Amounts are whole units of a currency with a scale: 1250000 in USD/6 is 1.25 USD.
 """
@@ -192,17 +197,20 @@ def _digest_member(name: str, content: bytes | Path) -> Member:
     return Member(name, crc, size, digest.hexdigest())
 
 
-def _write_archive(path: Path, members: Mapping[str, bytes | Path]) -> None:
+def _write_archive(
+    path: Path, members: Mapping[str, bytes | Path], form: str = PACK_FORMAT
+) -> None:
     """Write members, one of them the manifest, as a canonical archive, whole or not at all.
 
     Args:
         path: the file to write; the same bytes for the same members, always.
         members: {name: content}; a path is copied in blocks.
+        form: the version of the pack, as its manifest says.
 
     Raises:
         PackError: a name is not allowed, or there is no manifest.
     """
-    wrong = [name for name in members if not _NAME.fullmatch(name) or ".." in name.split("/")]
+    wrong = [name for name in members if not MEMBER_NAME.fullmatch(name) or ".." in name.split("/")]
     if wrong or MANIFEST not in members:
         raise PackError(
             f"pack {path.name} cannot be written: member names {wrong} are not of the form "
@@ -218,7 +226,7 @@ def _write_archive(path: Path, members: Mapping[str, bytes | Path]) -> None:
                 file.write(local_header(member.name, member.crc, member.size))
                 for block in _blocks(members[member.name]):
                     file.write(block)
-            file.write(tail(measured, archive_comment(manifest.sha256)))
+            file.write(tail(measured, archive_comment(manifest.sha256, form)))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -6,14 +6,17 @@ sequence again and compares. So a changed byte is found even where ZIP tools nev
 
 1. Members are stored, not compressed, sorted by name, dated 1980-01-01, mode 0644, nothing extra.
 2. `manifest.json` lists every other member with its SHA-256; the archive's comment holds the
-   SHA-256 of the manifest, and `manifest.note`, when there, is the log's signature under it.
-3. The frame is not what proves a pack: somebody who changes a member can write all of the frame
+   SHA-256 of the manifest, and `manifest.note` is the log's signature under it.
+   Format, comment and note name one version: 1, or 2, which brings the draws of the samples too.
+3. Names are plain relative paths in ASCII, each once: nothing leaves the folder it is unpacked in.
+4. The frame is not what proves a pack: somebody who changes a member can write all of the frame
    anew. It names the place of damage; the signed checkpoint proves the book (`ledger.audit`).
 """
 
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +24,9 @@ from typing import BinaryIO
 
 from ledger.canonical import canonical_json
 
-PACK_FORMAT = "byline-pack/1"
+PACK_FORMAT = "byline-pack/2"
+PACK_FORMATS = (PACK_FORMAT, "byline-pack/1")
+MEMBER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+=-]*(/[A-Za-z0-9][A-Za-z0-9._@+=-]*)*")
 MANIFEST = "manifest.json"
 MANIFEST_NOTE = "manifest.note"
 COPY_BYTES = 1 << 20
@@ -53,9 +58,14 @@ class Member:
     sha256: str
 
 
-def archive_comment(manifest_sha256: str) -> bytes:
+def archive_comment(manifest_sha256: str, form: str = PACK_FORMAT) -> bytes:
     """Return the archive's comment, which names the manifest's digest."""
-    return f"{PACK_FORMAT} sha256:{manifest_sha256}".encode()
+    return f"{form} sha256:{manifest_sha256}".encode()
+
+
+def commented_format(comment: bytes) -> str:
+    """Return the format that an archive's comment names; the newest where it names none."""
+    return next((form for form in PACK_FORMATS if comment.startswith(form.encode())), PACK_FORMAT)
 
 
 def local_header(name: str, crc: int, size: int) -> bytes:
@@ -116,28 +126,31 @@ def tail(members: Sequence[Member], comment: bytes) -> bytes:
     return joined + end_record(len(members), len(joined), offset, comment)
 
 
-def pack_manifest(digests: Mapping[str, str], *, period: str, origin: str) -> bytes:
+def pack_manifest(
+    digests: Mapping[str, str], *, period: str, origin: str, form: str = PACK_FORMAT
+) -> bytes:
     """Write `manifest.json`.
 
     Args:
         digests: {member: SHA-256 in hex} of every member but the manifest and its note.
         period: the period that the pack is about, YYYY-MM.
         origin: the name of the log.
+        form: the version of the pack, one of PACK_FORMATS.
 
     Returns:
         Canonical JSON with a line break at the end.
     """
     named = {name: digest for name, digest in digests.items() if name not in _SELF}
-    document = {"format": PACK_FORMAT, "members": named, "origin": origin, "period": period}
+    document = {"format": form, "members": named, "origin": origin, "period": period}
     return canonical_json(document) + b"\n"
 
 
 _SELF = frozenset({MANIFEST, MANIFEST_NOTE})
 
 
-def manifest_statement(origin: str, manifest_sha256: str) -> str:
+def manifest_statement(origin: str, manifest_sha256: str, form: str = PACK_FORMAT) -> str:
     """Return the text under which the log signs a manifest (`manifest.note`)."""
-    return f"{PACK_FORMAT}\n{origin}\n{manifest_sha256}\n"
+    return f"{form}\n{origin}\n{manifest_sha256}\n"
 
 
 def read_local_header(file: BinaryIO, offset: int) -> tuple[str, int, int, int] | None:

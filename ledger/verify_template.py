@@ -27,6 +27,7 @@ MODULES = (
     "audit_tables",
     "audit_frame",
     "audit_checks",
+    "audit_draws",
     "audit_report",
     "audit",
 )

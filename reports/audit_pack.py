@@ -8,6 +8,7 @@ evidence, and the papers that left the house. The rules:
 2. The same inputs give the same bytes; a pack appears whole or not at all.
 
     evidence/NAME      manifests and tables whose SHA-256 the entries cite
+    draws/NIGHT.jsonl  the sampled outputs, without texts (`ledger.audit_draws`)
     statements/NAME    statements and their proofs, as issued
     reports/NAME       settlement report, trial balance
 """
@@ -25,7 +26,7 @@ from ledger.note import NoteSigner
 from ledger.pack import write_book, write_pack
 from reports.errors import AuditPackError, UnwritableReportError
 
-FOLDERS: Final = ("evidence", "statements", "reports")
+FOLDERS: Final = ("evidence", "draws", "statements", "reports")
 
 Content = bytes | Path
 
@@ -41,6 +42,7 @@ class AuditPackInputs:
         checkpoint: the signed checkpoint the pack stands on.
         earlier: earlier signed checkpoints of the same book, oldest first.
         evidence: name below `evidence/` -> bytes or file.
+        draws: name below `draws/` -> bytes or file.
         statements: name below `statements/` -> bytes or file.
         reports: name below `reports/` -> bytes or file.
     """
@@ -51,6 +53,7 @@ class AuditPackInputs:
     checkpoint: str
     earlier: tuple[str, ...] = ()
     evidence: Mapping[str, Content] = field(default_factory=dict)
+    draws: Mapping[str, Content] = field(default_factory=dict)
     statements: Mapping[str, Content] = field(default_factory=dict)
     reports: Mapping[str, Content] = field(default_factory=dict)
 

@@ -132,18 +132,14 @@ def reperform(
     as_json: bool,
     **chosen: Any,
 ) -> None:
-    """Work a pack's entries out again to the byte; with --workspace, measure influence again."""
-    from flows.reperform import reperform as work_out  # noqa: PLC0415
-
+    """Work a pack out again, from draws to entries; with --workspace, measure influence again."""
     if method == "unrolled" and home is None:
         raise click.UsageError("--method unrolled replays the training: give --workspace")
-    done = work_out(pack_file, earlier)
-    result: dict[str, Any] = {"period": done.period, "same": done.same, "other": done.other}
-    total = sum(done.same.values())
-    lines = [f"{total} entries of {done.period} worked out again, equal to the byte: {done.same}"]
-    if done.other:
-        lines.append(f"not explained by this pack's files: {done.other}")
-    holds = True
+    result: dict[str, Any] = {}
+    lines: list[str] = []
+    holds = _entries(pack_file, earlier, result, lines)
+    if not holds:
+        home = None
     if home is not None and method == "unrolled":
         holds = _unrolled(pack_file, home, apart_max, result, lines)
     elif home is not None:
@@ -151,6 +147,38 @@ def reperform(
     emit(result, lines, as_json=as_json)
     if not holds:
         raise click.exceptions.Exit(1)
+
+
+def _entries(
+    pack_file: Path, earlier: tuple[Path, ...], result: dict[str, Any], lines: list[str]
+) -> bool:
+    """Work the pack out again, stage by stage; say whether everything came out the same."""
+    from contracts.errors import ContractsError  # noqa: PLC0415
+    from flows.errors import FlowError  # noqa: PLC0415
+    from flows.reperform import Stage  # noqa: PLC0415
+    from flows.reperform import reperform as work_out  # noqa: PLC0415
+    from ledger.errors import LedgerError  # noqa: PLC0415
+
+    stages: list[Stage] = []
+    try:
+        done = work_out(pack_file, earlier, stages.append)
+        failure = None
+        result |= {"period": done.period, "same": done.same, "other": done.other}
+        result["lacks"] = list(done.lacks)
+    except (ContractsError, FlowError, LedgerError) as error:
+        failure = str(error)
+    result |= {"stages": [vars(stage) for stage in stages], "failure": failure}
+    lines += [f"{stage.name:<10} same  {stage.counted}" for stage in stages]
+    if failure is not None:
+        lines.append(f"NOT THE SAME: {failure}")
+        return False
+    lines += [f"the pack lacks {text}" for text in done.lacks]
+    others = ", ".join(f"{count} {kind}" for kind, count in done.other.items())
+    if others:
+        lines.append(
+            f"not explained by this pack (other periods, advances, payouts, by hand): {others}"
+        )
+    return True
 
 
 def _pairs(

@@ -105,8 +105,11 @@ def test_a_forger_with_another_key_is_found(tmp_path, attack):
     failure = verdict(path)
     assert failure.step == 2
     assert "no key named beforehand signed the note" in failure.found
-    forge_pack(path, renumbered(attack(LEAVES)), signer=OTHER_LOG, manifest_signer=None)
+    forge_pack(path, renumbered(attack(LEAVES)), signer=OTHER_LOG)
     assert verdict(path).step == 3
+    forge_pack(path, renumbered(attack(LEAVES)), signer=OTHER_LOG, manifest_signer=None)
+    failure = verdict(path)
+    assert (failure.step, failure.member, failure.found) == (2, "manifest.note", "no such member")
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -203,7 +206,7 @@ def test_a_statement_exchanged_in_a_signed_pack_is_found(tmp_path):
     assert verdict(path) is None
     honest = path.read_bytes()
     make_pack(path, LEAVES, extra={"statements/anna.json": b'{"payable":"2"}\n'}, signer=LOG)
-    note_at = honest.index(b"byline-pack/1\nexample.com/byline\n")
+    note_at = honest.index(b"byline-pack/2\nexample.com/byline\n")
     note = honest[note_at : honest.index(b"PK", note_at)]
     from ledger.audit_frame import OpenPack
     from ledger.pack import _write_archive

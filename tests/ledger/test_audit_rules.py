@@ -137,7 +137,7 @@ def test_the_book_these_cases_start_from_is_right(tmp_path):
     forge_pack(path, LEAVES)
     report = verify_pack(path, KEYS)
     assert report.ok
-    assert [number for number, _, _ in report.steps] == list(range(1, 14))
+    assert [number for number, _, _ in report.steps] == list(range(1, 15))
     assert (report.entries, report.accesses, report.size) == (11, 1, 15)
     assert json.loads(canonical_json(report.as_json()))["failure"] is None
 

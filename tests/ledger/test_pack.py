@@ -8,8 +8,16 @@ import pytest
 
 from ledger.audit import run_verify
 from ledger.audit_errors import PackError, VerificationError
+from ledger.audit_frame import OpenPack
 from ledger.pack import write_book, write_pack
-from ledger.pack_format import central_header, end_record, local_header
+from ledger.pack_format import (
+    PACK_FORMATS,
+    Member,
+    central_header,
+    end_record,
+    local_header,
+    tail,
+)
 from tests.ledger.book_maker import (
     KEYS,
     LOG,
@@ -47,6 +55,52 @@ def test_every_zip_tool_can_open_a_pack(tmp_path):
         manifest = archive.read("manifest.json")
         assert archive.comment.decode().endswith(hashlib.sha256(manifest).hexdigest())
         assert b"verify.py PACK" in archive.read("README.txt")
+
+
+def test_a_pack_of_the_first_format_is_verified_as_far_as_it_goes(tmp_path):
+    """It brings no draws, and that is said; its two formats cannot be mixed."""
+    path = tmp_path / "a.zip"
+    note = checkpoint_of(LEAVES)
+    members = write_book(tmp_path, LEAVES, checkpoint=note)
+    first = PACK_FORMATS[-1]
+    write_pack(path, members, period="2026-11", origin=ORIGIN, signer=LOG, form=first)
+    report = run_verify(path, KEYS)
+    assert report.ok
+    assert "a pack of byline-pack/1 brings no draws" in report.lines()[13]
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"byline-pack/1 sha256", b"byline-pack/2 sha256"))
+    failure = run_verify(path, KEYS).failure
+    assert (failure.step, failure.member) == (2, "manifest.json")
+
+
+def test_a_pack_of_a_later_format_is_refused_with_the_next_step(tmp_path):
+    """An older verifier does not guess."""
+    path = tmp_path / "a.zip"
+    members = write_book(tmp_path, LEAVES, checkpoint=checkpoint_of(LEAVES))
+    write_pack(path, members, period="2026-11", origin=ORIGIN, signer=LOG, form="byline-pack/3")
+    failure = run_verify(path, KEYS).failure
+    assert (failure.step, failure.place) == (1, "comment")
+    assert "byline-pack/3" in failure.found
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../b", "c:x", "a\\b", ".x"])
+def test_a_name_that_could_leave_the_folder_is_refused_by_the_reader_too(tmp_path, name):
+    """A forger writes his own archive; nothing of it is unpacked."""
+    path = tmp_path / "a.zip"
+    make_pack(path, LEAVES, extra={"aaa": b"x"})
+    raw = path.read_bytes()
+    with OpenPack(path) as opened:
+        opened.check_frame()
+        members = [opened.parts[key].member for key in opened.parts]
+        data = {key: opened.read(key) for key in opened.parts}
+    named = sorted((name if m.name == "aaa" else m.name, m) for m in members)
+    forged = [Member(new, m.crc, m.size, m.sha256) for new, m in named]
+    comment = raw[-(len("byline-pack/2 sha256:") + 64) :]
+    body = b"".join(local_header(n, m.crc, m.size) + data[m.name] for n, m in named)
+    path.write_bytes(body + tail(forged, comment))
+    failure = run_verify(path, KEYS).failure
+    assert (failure.step, failure.place) == (1, "name")
+    assert "outside of the folder" in str(failure)
 
 
 @pytest.mark.parametrize(
@@ -88,17 +142,17 @@ def test_leaves_after_the_checkpoint_are_left_out(tmp_path):
     assert (report.ok, report.size) == (True, 6)
 
 
-def test_an_unsigned_manifest_is_verified_and_said_to_be_unsigned(tmp_path):
-    """Without the log's signature the book still holds, but nobody stands behind the papers."""
+def test_a_pack_whose_signature_was_taken_out_is_refused(tmp_path):
+    """The book would still hold, but papers and draws could be anybody's."""
     path = tmp_path / "a.zip"
     make_pack(path, LEAVES, signer=LOG)
     assert "signed by example.com/byline" in run_verify(path, KEYS).lines()[1]
     note = checkpoint_of(LEAVES)
     members = write_book(tmp_path, LEAVES, checkpoint=note)
     write_pack(path, members, period="2026-11", origin=ORIGIN)
-    report = run_verify(path, KEYS)
-    assert report.ok
-    assert "nobody vouches" in report.lines()[1]
+    failure = run_verify(path, KEYS).failure
+    assert (failure.step, failure.member) == (2, "manifest.note")
+    assert "nobody vouches for papers" in str(failure)
 
 
 def test_an_empty_book_can_be_packed(tmp_path):

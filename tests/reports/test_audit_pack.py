@@ -32,7 +32,7 @@ def pack(**changes):
 
 
 def test_a_pack_with_papers_verifies_offline(tmp_path):
-    """Evidence, statements and the book pass the twelve steps of the ledger's own verifier."""
+    """Evidence, statements and the book pass every step of the ledger's own verifier."""
     summary = write_audit_pack(tmp_path / "2026-11.byline.zip", pack(), LOG)
     assert verify_pack(summary.path, KEYS).failure is None
     with zipfile.ZipFile(summary.path) as archive:
