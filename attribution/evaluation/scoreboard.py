@@ -59,7 +59,8 @@ class BoardConfig:
         probes: decoys and tricks, by one more scoring run a method.
         probe_limit: no probes of a method whose scores took more passes than this.
         patch: the tail-patch, or None.
-        top: documents of the top-k removal, which retrains once a method; 0 for none.
+        top: documents of the top-k removal, which retrains twice a method; 0 for none.
+        top_of: names of the methods that it is made for; all when empty.
         seed: for methods and controls that draw.
     """
 
@@ -70,6 +71,7 @@ class BoardConfig:
     probe_limit: float = math.inf
     patch: PatchConfig | None = field(default_factory=PatchConfig)
     top: int = 0
+    top_of: tuple[str, ...] = ()
     seed: int = 0
 
 
@@ -184,7 +186,7 @@ class _Board:
             said["end"] = asdict(evaluate(end.scores, self.truth))
         if self.config.patch is not None:
             said["tail_patch"] = self._patch(found.scores)
-        if self.top is not None:
+        if self.top is not None and (not self.config.top_of or method.name in self.config.top_of):
             said["top_removal"] = self.top.of_scores(found.scores)
             self.spent |= self.top.spent
         return said | self._probed(method, said["passes"])

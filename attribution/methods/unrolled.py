@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from attribution.errors import RecipeError, ScoringError
+from attribution.evaluation.removal import losses_of
 from attribution.files import canonical_json, write_atomically
 from attribution.matrix_task import MatrixTask
 from attribution.methods.protocol import Declaration, silence
@@ -32,15 +33,19 @@ class UnrolledInfluence:
     Attributes:
         outputs: "sum": one run for all outputs together, each output getting an equal
             part of the document's weight; "each": one run an output.
+        level: what is added, because the weights add up to zero over the corpus: "none", or
+            "tokens": each output's measured gain, divided by the documents' scored tokens.
         smoothness: measure the metasmoothness, by three more forward runs.
         double: compute in float64.
     """
 
     outputs: str = "sum"
+    level: str = "none"
     smoothness: bool = True
     double: bool = False
 
     name = "unrolled"
+    readings = ("level",)
     declared = Declaration(
         ("gradients", "checkpoints", "recipe"),
         "the training run about five times, three more to measure smoothness; once for all "
@@ -52,10 +57,30 @@ class UnrolledInfluence:
 
     def scores(self, task: MatrixTask) -> Tensor:
         """Return [queries, documents], nats."""
-        if self.outputs not in {"sum", "each"}:
-            raise ScoringError(
-                f"option outputs of method {self.name} is {self.outputs!r}; give sum or each"
-            )
+        return self.read(self.measured(task), task)
+
+    def read(self, measured: Tensor, task: MatrixTask) -> Tensor:
+        """Put the weights on their level."""
+        if self.level == "none":
+            return measured
+        recipe = recipe_of(task)
+        before, after = (
+            losses_of(model, task.queries_encoded, recipe.context, recipe.threads or 1)
+            for model in (load_model(task.checkpoints[0]).model, task.model.model)
+        )
+        sizes = torch.tensor([float(row.scored) for row in task.documents_encoded]).double()
+        return silence(
+            measured + torch.outer(torch.from_numpy(before - after), sizes / sizes.sum()), task
+        )
+
+    def measured(self, task: MatrixTask) -> Tensor:
+        """Return the weights alone, [queries, documents], nats; over the documents about zero."""
+        for name, allowed in (("outputs", ("sum", "each")), ("level", ("none", "tokens"))):
+            if getattr(self, name) not in allowed:
+                raise ScoringError(
+                    f"option {name} of method {self.name} is {getattr(self, name)!r}; give "
+                    f"{' or '.join(allowed)}"
+                )
         recipe = recipe_of(task)
         context = recipe.context or task.model.context
         rows = [windows(row, context) for row in task.documents_encoded]

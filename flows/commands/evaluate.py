@@ -107,7 +107,11 @@ def build(  # noqa: PLR0913, PLR0917 - the options of one command
     multiple=True,
     help="More retrains than the set-up's own; may be given again.",
 )
-@click.option("--methods", default="", help="Names with commas between; every method by default.")
+@click.option(
+    "--methods",
+    default="",
+    help="Names with commas, or NAME:OPTION=VALUE for rows of their own; every method by default.",
+)
 @click.option("--out", type=NEW, required=True, help="Gets evaluation.json and .html, and scores.")
 @click.option("--decoys", type=click.Path(path_type=Path, dir_okay=False), help="Decoys JSONL.")
 @click.option(
@@ -121,6 +125,7 @@ def build(  # noqa: PLR0913, PLR0917 - the options of one command
     "--probe-limit", default=0.0, show_default=True, help="Passes above which nothing is probed."
 )
 @click.option("--top", default=0, show_default=True, help="Top-k removal of so many documents.")
+@click.option("--top-of", default="", help="Methods it is made for, with commas; all by default.")
 @click.option(
     "--probes/--no-probes", default=True, show_default=True, help="Decoys and creators' tricks."
 )
@@ -136,6 +141,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of one command
     path: int,
     probe_limit: float,
     top: int,
+    top_of: str,
     probes: bool,  # noqa: FBT001
     date: str,
     as_json: bool,  # noqa: FBT001
@@ -150,11 +156,11 @@ def run(  # noqa: PLR0913, PLR0917 - the options of one command
     from flows.progress import Reporter  # noqa: PLC0415
 
     setup = chosen_setup(folder, decoys)
-    names = [name.strip() for name in methods.split(",") if name.strip()]
+    names, tops = ([one.strip() for one in text.split(",")] for text in (methods, top_of))
     with Reporter().step("evaluate") as step:
         result = judge_methods(
             setup,
-            methods_by_name(names, options),
+            methods_by_name([name for name in names if name], options),
             setup.truth(truths),
             BoardConfig(
                 out / "scores",
@@ -162,6 +168,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of one command
                 probes=probes,
                 probe_limit=probe_limit or math.inf,
                 top=top,
+                top_of=tuple(name for name in tops if name),
             ),
             lambda name, done, total: step.update(done, total, name),
         )

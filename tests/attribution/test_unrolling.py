@@ -8,7 +8,9 @@ import torch
 
 from attribution.corpus import Query
 from attribution.errors import RecipeError, ScoringError
+from attribution.evaluation.removal import losses_of
 from attribution.matrix_task import MatrixTask
+from attribution.methods.retraining import run_of
 from attribution.methods.unrolled import UnrolledInfluence
 from attribution.model import load_model, load_tokenizer
 from attribution.recipe import load_recipe
@@ -123,6 +125,26 @@ def test_one_run_an_output_tells_outputs_apart_and_one_for_all_gives_their_sum(t
     summed = UnrolledInfluence().scores(task(tmp_path)).numpy()
     assert summed.sum(axis=0) == pytest.approx(each.sum(axis=0), rel=0.02, abs=1e-3)
     assert '"metasmoothness":' in (tmp_path / "notes.json").read_text()
+
+
+def test_on_the_level_of_tokens_an_output_pays_what_it_gained(tmp_path):
+    """The weights sum to zero; with the level every output's sum is its measured gain."""
+    asked = task(tmp_path)
+    method = UnrolledInfluence(smoothness=False, double=True)
+    bare = method.scores(asked).numpy()
+    level = dataclasses.replace(method, level="tokens").scores(asked).numpy()
+    run = run_of(asked)
+    before, after = (
+        losses_of(load_model(folder).model, run.queries, run.recipe.context, 1)
+        for folder in (asked.checkpoints[0], asked.model_dir)
+    )
+    assert bare.sum(axis=1) == pytest.approx(0, abs=1e-3 * np.abs(bare).sum(axis=1).max())
+    assert level.sum(axis=1) == pytest.approx(before - after, rel=1e-3)
+    tokens = np.array([row.scored for row in asked.documents_encoded])
+    added = level - bare
+    assert added == pytest.approx(np.outer(added.sum(axis=1), tokens / tokens.sum()))
+    with pytest.raises(ScoringError, match="option level of method unrolled is 'size'"):
+        UnrolledInfluence(level="size").scores(asked)
 
 
 def test_a_poor_metasmoothness_is_said_aloud(tmp_path, caplog, monkeypatch):

@@ -26,13 +26,23 @@ ROOT = Path(__file__).parents[2]
 BENCH = Path(os.environ.get("BYLINE_BENCH_LDS", ROOT.parent / "shared" / "bench" / "lds"))
 PASSAGES = ROOT.parent / "shared" / "data" / "corpus_a.jsonl.gz"
 DECOYS, CONTEXT = 60, 128
+ROWS = (
+    "ekfac_index,ekfac,ekfac_end,grad_dot,grad_cosine,tracin,trackstar,source,"
+    "bidirectional,bidirectional:mode=paper,"
+    "bidirectional:variant=adamw,bidirectional:variant=adamw:mode=paper,"
+    "stride,stride:columns=works,hidden_states,embedding,bm25,tfidf,"
+    "unrolled,unrolled:level=tokens,retraining,by_size,equal,random"
+)
 SMALLER = (
     "bidirectional.candidates=100",  # of 743: the documents that ekfac_index ranks best
     "unrolled.smoothness=false",  # three more training runs; `byline audit reperform` prints it
     "stride.epochs=1",  # of 3: the operators read every document once
+    "stride.degree=4",  # of 10
+    f"embedding.folder={BENCH / 'base'}",  # no sentence encoder is at hand: the base model
     f"retraining.folder={BENCH / 'retrain'}",  # what the truth itself rests on, in part
     "retraining.retrains=40",
 )
+TOP = ("--top", "37", "--top-of", "ekfac,bm25,hidden_states,grad_dot,unrolled")
 
 
 def write_decoys(path: Path) -> bool:
@@ -66,6 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "methods")
     parser.add_argument("--methods", default="", help="names with commas; all by default")
     parser.add_argument("--quick", action="store_true", help="what needs no gradient")
+    parser.add_argument("--top", action="store_true", help="top-k removals too: eleven retrains")
     chosen, more = parser.parse_known_args(argv)
     if not (BENCH / "docs.jsonl").is_file():
         print(f"skipped: no retraining benchmark at {BENCH} (set BYLINE_BENCH_LDS)")
@@ -73,7 +84,8 @@ def main(argv: list[str] | None = None) -> int:
     chosen.out.mkdir(parents=True, exist_ok=True)
     words = ["evaluate", "run", "--setup", str(BENCH), "--out", str(chosen.out)]
     names = "bm25,tfidf,hidden_states,by_size,equal,random" if chosen.quick else chosen.methods
-    words += ["--methods", names, "--path", "1", "--probe-limit", "12"]
+    words += ["--methods", names or ROWS, "--path", "1", "--probe-limit", "6"]
+    words += TOP if chosen.top else ()
     words += [word for option in SMALLER for word in ("--set", option)]
     if write_decoys(chosen.out / "decoys.jsonl"):
         words += ["--decoys", str(chosen.out / "decoys.jsonl")]

@@ -229,6 +229,16 @@ def test_leaving_out_the_best_documents_hurts_more_than_the_controls(setup, tmp_
     assert sorted(path.name for path in tmp_path.glob("kept_*")) == made
 
 
+def test_top_removal_is_made_for_the_methods_it_was_asked_for(setup, tmp_path):
+    """It retrains twice a method; what was not asked for is left out, and the time is told."""
+    config = BoardConfig(tmp_path, probes=False, patch=None, top=3, top_of=("bm25",))
+    methods = methods_by_name(["bm25", "by_size"])
+    said = judge_methods(setup, methods, setup.truth(), config, quiet)
+    assert set(said["rows"][0]["top_removal"]) == {"top", "random", "same"}
+    assert "top_removal" not in said["rows"][1]
+    assert said["seconds"] > sum(row["seconds"] for row in said["rows"])
+
+
 @pytest.mark.slow
 def test_unrolled_influence_foretells_small_removals_best(tmp_path):
     """A few documents left out of a smooth run: the derivative ranks above every other method."""
