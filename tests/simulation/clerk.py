@@ -40,12 +40,16 @@ def share_out(amount, weights):
 
 
 def whole(nights):
-    """Add up everything nights accrued."""
+    """Add up everything nights accrued by the first rule."""
     return sum(
         sign * sum(by_place.values())
-        for sign, _, accrued in nights
+        for sign, _, accrued, _ in nights
         for by_place in accrued.values()
     )
+
+
+# Which of a night's accruals divides which pool: of revenue by the sum, of fees output by output.
+POOLS = {"main": 2, "fees": 3}
 
 
 class Clerk:
@@ -92,11 +96,12 @@ class Clerk:
         deal = self.deals.get(creator)
         return bool(deal) and deal["from"] <= month and (deal["to"] is None or month < deal["to"])
 
-    def parts(self, nights):
+    def parts(self, nights, pool):
         """Divide nights among holders: (claim, holder, work) -> signed units."""
         found = defaultdict(int)
-        for sign, month, accrued in nights:
-            for work, by_place in accrued.items():
+        for night in nights:
+            sign, month = night[:2]
+            for work, by_place in night[POOLS[pool]].items():
                 units = sum(by_place.values())
                 owners = self.owners(work, month)
                 shares = [share for _, share in owners]
@@ -121,21 +126,27 @@ class Clerk:
         """Say whether a creator's deal holds in a territory."""
         return self.deals[creator].get("where") in (None, place)
 
-    def close(self, month, nights, unexplained):
-        """Close a month: divide its pool, correct earlier months, settle every deal.
+    def close(self, month, nights, unexplained, fee):
+        """Close a month: divide its pools, correct earlier months, settle every deal.
 
-        `nights` are (sign, month of use, units by work and territory); `unexplained` belongs to
-        nobody.
+        `nights` are (sign, month of use, units by work and territory, the same output by output);
+        `unexplained` belongs to nobody; `fee` is the second pool, of which nobody's part is as
+        large as in the first.
         """
-        parts = self.parts(nights)
-        held = self._divide(parts, nights, unexplained)
-        adjusted = self._correct()
-        weights = defaultdict(lambda: defaultdict(int))
-        for (_, holder, work), units in parts.items():
-            weights[work][holder] += units
-        record = {"nights": nights, "held": held, "original": held, "weights": weights}
+        pool = whole(nights) + unexplained
+        units = {"main": (pool, unexplained)}
+        units["fees"] = (fee, round_even(Fraction(fee * unexplained, pool)))
+        record = {"nights": nights}
         self.months[month] = record
-        record["royalty"] = royalty = self._royalties(month, held)
+        for name, sums in units.items():
+            parts = self.parts(nights, name)
+            held = self._divide(parts, *sums)
+            weights = defaultdict(lambda: defaultdict(int))
+            for (_, holder, work), part in parts.items():
+                weights[work][holder] += part
+            record[name] = {"held": held, "original": held, "weights": weights}
+        adjusted = self._correct(month)
+        record["royalty"] = royalty = self._royalties(month, record)
         for creator in sorted(self.deals):
             mine = royalty.get(creator, 0)
             taken = min(mine, self.unrecouped[creator])
@@ -144,27 +155,29 @@ class Clerk:
             owes = max(-balance, 0)
             self.owed[creator] += mine - taken + adjusted[creator] + owes - self.debit[creator]
             self.debit[creator] = owes
-        given = sum(units for (holder, _), units in held.items() if holder not in NOBODY)
-        pool = whole(nights) + unexplained
-        self.expense += pool + sum(royalty.values()) - given
+        given = sum(
+            part
+            for name in POOLS
+            for (holder, _), part in record[name]["held"].items()
+            if holder not in NOBODY
+        )
+        self.expense += pool + fee + sum(royalty.values()) - given
 
-    def _divide(self, parts, nights, unexplained):
-        """Give what every holder and work gets of the month's pool."""
+    def _divide(self, parts, pool, unexplained):
+        """Give what every holder and work gets of a pool of the month."""
         claims = defaultdict(int)
         for (claim, _, _), units in parts.items():
             claims[claim] += units
         names = sorted(claims)
         floored = [max(claims[name], 0) for name in names]
         # Where more that nobody explains was taken back than came in, none is left to set apart.
-        pool = whole(nights)
-        pool += min(unexplained, 0)
         unexplained = max(unexplained, 0)
         held = defaultdict(int)
         if not any(floored):
-            self.suspense["unexplained"] += pool + unexplained
+            self.suspense["unexplained"] += pool
             return held
         self.suspense["unexplained"] += unexplained
-        for name, units in zip(names, share_out(pool, floored), strict=True):
+        for name, units in zip(names, share_out(pool - unexplained, floored), strict=True):
             mine = {(h, w): u for (claim, h, w), u in parts.items() if claim == name}
             keys = sorted(mine, key=lambda key: key[1])
             if units:
@@ -176,36 +189,41 @@ class Clerk:
                 self.suspense[holder] += units
         return held
 
-    def _royalties(self, month, held):
-        """Apply each deal's rate to what it was given of a month."""
-        given = defaultdict(int)
-        for (holder, _), units in held.items():
-            if holder not in NOBODY:
-                given[holder.removeprefix("agr-")] += units
-        return {
-            creator: round_even(Fraction(units * self.rate(creator, month), 100))
-            for creator, units in given.items()
-        }
+    def _royalties(self, month, record):
+        """Apply each deal's rate to what it was given of each pool of a month."""
+        royalty = defaultdict(int)
+        for pool in POOLS:
+            given = defaultdict(int)
+            for (holder, _), units in record[pool]["held"].items():
+                if holder not in NOBODY:
+                    given[holder.removeprefix("agr-")] += units
+            for creator, units in given.items():
+                royalty[creator] += round_even(Fraction(units * self.rate(creator, month), 100))
+        return royalty
 
-    def _correct(self):
+    def _correct(self, this):
         """Work out every closed month again with what is known now; give the differences."""
         adjusted = defaultdict(int)
         for month, record in self.months.items():
-            now = defaultdict(lambda: defaultdict(int))
-            for (_, holder, work), units in self.parts(record["nights"]).items():
-                now[work][holder] += units
-            held = self._held_now(record, now)
-            royalty = self._royalties(month, held)
-            for creator in royalty.keys() | record["royalty"].keys():
-                units = royalty.get(creator, 0) - record["royalty"].get(creator, 0)
+            if month == this:
+                continue
+            before = record["royalty"]
+            for pool in POOLS:
+                now = defaultdict(lambda: defaultdict(int))
+                for (_, holder, work), units in self.parts(record["nights"], pool).items():
+                    now[work][holder] += units
+                mine = record[pool]
+                old, mine["held"] = mine["held"], self._held_now(mine, now)
+                for sign, held in ((1, mine["held"]), (-1, old)):
+                    for (holder, _), units in held.items():
+                        if holder in NOBODY:
+                            self.suspense[holder] += sign * units
+                            self.expense += sign * units
+            record["royalty"] = royalty = self._royalties(month, record)
+            for creator in royalty.keys() | before.keys():
+                units = royalty.get(creator, 0) - before.get(creator, 0)
                 adjusted[creator] += units
                 self.expense += units
-            for sign, old in ((1, held), (-1, record["held"])):
-                for (holder, _), units in old.items():
-                    if holder in NOBODY:
-                        self.suspense[holder] += sign * units
-                        self.expense += sign * units
-            record["held"], record["royalty"] = held, royalty
         return adjusted
 
     def _held_now(self, record, now):

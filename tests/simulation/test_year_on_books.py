@@ -2,7 +2,7 @@
 
 Deals start, change and end in the middle of the year, some with effect backwards, some for one
 territory only; logs come late, nights are taken back, works are claimed twice and decided, works
-without an owner are matched.
+without an owner are matched. Revenue is divided by signed_linear/1, a fee by per_output_positive/1.
 A failing seed is in the name of the test; add it to SEEDS.
 """
 
@@ -16,10 +16,11 @@ import pytest
 from flows.books import open_books
 from ledger import chart
 from tests.databases import fresh_book
-from tests.simulation.clerk import Clerk
+from tests.simulation.clerk import Clerk, share_out
 from tests.simulation.paper import agree, close, paper_workspace, settle
 
 MONTHS = 12
+FEE = 1_234_567
 
 
 class Year:
@@ -88,9 +89,11 @@ class Year:
             paid = day(plan["from"], 1)
             amount = f"{units // 100}.{units % 100:02d}"
             lines.append(f"advances: [{{advance_id: a, amount: {amount}, paid_on: {paid}}}]")
-        then = f"then: {{basis: pool_share, pool: main, rate: {percent}%}}"
         only = f"if: {{territory: [{plan['where']}]}}, " if plan["where"] else ""
-        lines += [f"terms: [{{term_id: pool, {only}{then}}}]"]
+        lines += ["terms:"]
+        for pool, rule in (("main", "signed_linear/1"), ("fees", "per_output_positive/1")):
+            then = f"basis: pool_share, pool: {pool}, rate: {percent}%, method: {rule}"
+            lines += [f"  - {{term_id: {pool}, {only}then: {{{then}}}}}"]
         agree(self.workspace, plan["name"], *lines, version=version, starts=day(starts, 1))
 
     def own(self, month):
@@ -153,18 +156,36 @@ class Year:
 
     def play(self):
         """Play all months, comparing the books after each."""
+        fee = {"pool_id": "fees", "amount": f"{FEE // 100}.{FEE % 100:02d}", "source": "clause 4"}
+        fee |= {"first_period": period(0), "periods": str(MONTHS)}
+        fee |= {"division": "per_output_positive/1"}
+        pools = json.dumps({"format": "byline-pools/1", "pools": [fee]})
+        (self.workspace.root / "pools.json").write_text(pools, encoding="utf-8")
         taken_back = 0
         for month in range(MONTHS):
             self.own(month)
             self.catalogue()
             self.sign(month)
             # A month in which a night is taken back earns more, or nothing could be divided.
-            nights = [(1, month, self.accrued(most=3000 if month % 4 == 3 else 1000))]
+            nights = [self.night(month, most=3000 if month % 4 == 3 else 1000)]
             unexplained = self.rng.randint(0, 500)
-            settle(self.workspace, day(month, 10), nights[0][2], unexplained=unexplained)
+            signed, positive = nights[0][2:]
+            settle(
+                self.workspace,
+                day(month, 10),
+                signed,
+                unexplained=unexplained,
+                positive=positive,
+            )
             if month % 3 == 1:
-                late = (1, month - 1, self.accrued(parts=4))
-                settle(self.workspace, day(month - 1, 20), late[2], late="0123456789ab")
+                late = self.night(month - 1, parts=4)
+                settle(
+                    self.workspace,
+                    day(month - 1, 20),
+                    late[2],
+                    late="0123456789ab",
+                    positive=late[3],
+                )
                 nights.append(late)
             if month % 4 == 3:
                 wrong = self.clerk.months[month - 1]["nights"][0]
@@ -173,19 +194,23 @@ class Year:
                 nights.append((-1, *wrong[1:]))
                 taken_back += 1
             self.unexplained = max(unexplained, 0) if month % 4 != 3 else 0
-            self.clerk.close(month, nights, unexplained)
+            self.clerk.close(month, nights, unexplained, share_out(FEE, [1] * MONTHS)[month])
             close(self.workspace, period(month))
             self.compare(month)
         return taken_back
 
-    def accrued(self, parts=1, most=1000):
-        """Draw what every work accrued in two territories, some of it against the outputs."""
+    def night(self, month, parts=1, most=1000):
+        """Draw a night: what works accrued in two territories by either rule."""
         works = sorted(self.clerk.sheets)
         chosen = works if parts == 1 else self.rng.sample(works, len(works) // parts)
-        return {
-            work: {"DE": self.rng.randint(-100, most // 2), "SE": self.rng.randint(-100, most // 2)}
-            for work in sorted(chosen)
-        }
+        signed, positive = (
+            {
+                work: {place: self.rng.randint(least, most // 2) for place in ("DE", "SE")}
+                for work in sorted(chosen)
+            }
+            for least in (-100, 0)
+        )
+        return 1, month, signed, positive
 
     def take_back(self, month, wrong):
         """Reverse the first night of the month before, in this month."""
