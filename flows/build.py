@@ -11,7 +11,7 @@ from flows.settings import AttributionSettings
 from flows.workspace import Workspace
 
 if TYPE_CHECKING:
-    from attribution.signing import Signer
+    from attribution.signing import KeySigner, Signer
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -53,11 +53,29 @@ def workspace_sources(workspace: Workspace) -> IndexSources:
     )
 
 
+def signer_of(key: Path | None, workspace: Workspace | None) -> KeySigner | None:
+    """Give whoever signs an index.
+
+    Args:
+        key: private key (PEM), or None.
+        workspace: whose own key signs where none is given and it has one.
+
+    Returns:
+        The signer, or None: the index stays unsigned.
+    """
+    from attribution.signing import KeySigner  # noqa: PLC0415 - torch
+
+    if key is None and workspace is not None and workspace.index_key.is_file():
+        key = workspace.index_key
+    return None if key is None else KeySigner.from_pem(key)
+
+
 def build_workspace_index(
-    workspace: Workspace, on_progress: OnProgress | None = None
+    workspace: Workspace, on_progress: OnProgress | None = None, *, signer: Signer | None = None
 ) -> dict[str, Any]:
     """Build a workspace's index as its settings say; see `build_index_at`."""
-    return build_index_at(workspace.settings.attribution, workspace_sources(workspace), on_progress)
+    sources = workspace_sources(workspace)
+    return build_index_at(workspace.settings.attribution, sources, on_progress, signer=signer)
 
 
 def build_index_at(

@@ -1,4 +1,4 @@
-"""Run the steps of a night in order, in plain Python or as a Prefect flow.
+"""Run the steps of a night in order, in plain Python or as a Prefect flow; `engine_month` the rest.
 
 Both engines call the same step functions with the same arguments; they differ in who watches.
 Prefect starts a small server on this machine (or uses the one in the settings), writes only
@@ -53,8 +53,7 @@ def run_night(
     """
     reporter = reporter or Reporter(enabled=False)
     night = Night(workspace, date, tuple(logs or (workspace.logs,)), "", approved_by)
-    if (engine or workspace.settings.engine.name) == "prefect":
-        os.environ.update(prefect_environment(workspace))
+    if by_prefect(workspace, engine):
         # Prefect reads its environment when it is imported, and takes seconds to import.
         from flows.engine_prefect import run_as_flow  # noqa: PLC0415
 
@@ -96,6 +95,22 @@ def run_step(
         outcome = STEPS[name](night, watch(step) if watch else step)
         step.result(outcome.text if outcome.worked else f"{outcome.text} (was done)")
     return outcome
+
+
+def by_prefect(workspace: Workspace, engine: str | None) -> bool:
+    """Say whether Prefect runs the steps; if it does, its environment is set.
+
+    Args:
+        workspace: whose settings decide when `engine` is None.
+        engine: `inline`, `prefect` or None.
+
+    Returns:
+        True when Prefect does.
+    """
+    if (engine or workspace.settings.engine.name) != "prefect":
+        return False
+    os.environ.update(prefect_environment(workspace))
+    return True
 
 
 def prefect_environment(workspace: Workspace) -> Mapping[str, str]:

@@ -79,11 +79,11 @@ def keep_night(night: Night, said: Mapping[str, Mapping[str, StepOutcome]]) -> N
             {
                 "reason": reason,
                 "outputs": count,
-                "value": format_units(values["excluded_units"][reason], currency),
+                "value": _money(values["excluded_units"][reason], currency),
             }
             for reason, count in values["excluded"].items()
         ]
-        paid = format_units(values["payable_units"], currency)
+        paid = _money(values["payable_units"], currency)
         out.append({"reason": "payable", "outputs": values["payable"], "value": paid})
         _table(f"filters-{name}", out, f"What the filters took out of {name}, and what is left")
     for kind in ("outputs", "sample", "estimates"):
@@ -92,11 +92,11 @@ def keep_night(night: Night, said: Mapping[str, Mapping[str, StepOutcome]]) -> N
             _link(f"{kind}-{night.name}", path, f"{kind} of {night.name}")
 
 
-def keep_close(workspace: Workspace, said: Mapping[str, Any]) -> None:
+def keep_close(said: Mapping[str, Any]) -> None:
     """Keep what a period's pool became."""
-    currency = workspace.settings.pool.currency
+    currency = said["currency"]
     amounts = {"pool": said["pool_units"], **said["destinations"]}
-    rows = [{"to": to, "amount": format_units(units, currency)} for to, units in amounts.items()]
+    rows = [{"to": to, "amount": _money(units, currency)} for to, units in amounts.items()]
     _table(f"close-{said['period']}", rows, f"What the pool of {said['period']} became")
 
 
@@ -113,6 +113,11 @@ def keep_index(workspace: Workspace, said: Mapping[str, Any]) -> None:
     """Keep a link to the index."""
     text = f"index of {said['checkpoints']} points of the path"
     _link("index", workspace.index / "manifest.json", text)
+
+
+def _money(units: int, currency: str) -> str:
+    """Write an amount with its currency, as a cell that stands alone."""
+    return f"{format_units(units, currency)} {currency.partition('/')[0]}"
 
 
 def _table(key: str, rows: list[dict[str, Any]], text: str) -> None:

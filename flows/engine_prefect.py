@@ -9,7 +9,8 @@ each flow leaves tables and links that an operator reads beside the run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
+from flows.accesses import Asked
 from flows.engine import run_step, under_lock
 from flows.engine_artifacts import Watched, keep_close, keep_index, keep_night, keep_reports
+from flows.engine_month import close_said, publish_said, record_publication, reindex_said
 from flows.failures import ROOMS
 from flows.night import Night, StepOutcome
 from flows.progress import Reporter, Step
@@ -29,7 +32,28 @@ from flows.workspace import Workspace
 
 YESTERDAY = "yesterday"
 LAST_MONTH = "last-month"
-_reporter = Reporter()
+AS_JSON: Any = {"persist_result": True, "result_serializer": "json"}
+_screens: list[Reporter] = []
+
+
+@contextmanager
+def shown_on(reporter: Reporter) -> Iterator[None]:
+    """Have a command's flows show their steps on its screen: parameters of flows are JSON."""
+    _screens.append(reporter)
+    try:
+        yield
+    finally:
+        _screens.pop()
+
+
+def _screen() -> Reporter:
+    """Give the screen of the command that runs the flow, or this process's own."""
+    return _screens[-1] if _screens else Reporter()
+
+
+def _by_command() -> bool:
+    """Say whether a command runs the flow and has recorded who asked."""
+    return bool(_screens)
 
 
 def run_as_flow(night: Night, reporter: Reporter) -> dict[str, dict[str, StepOutcome]]:
@@ -42,14 +66,13 @@ def run_as_flow(night: Night, reporter: Reporter) -> dict[str, dict[str, StepOut
     Returns:
         What each step said, by night and step.
     """
-    global _reporter  # noqa: PLW0603 - a flow's parameters are JSON; the screen is not
-    _reporter = reporter
-    said = nightly(
-        folder=str(night.workspace.home),
-        date=night.date.isoformat(),
-        logs=[str(log) for log in night.logs],
-        approved_by=night.approved_by,
-    )
+    with shown_on(reporter):
+        said = nightly(
+            folder=str(night.workspace.home),
+            date=night.date.isoformat(),
+            logs=[str(log) for log in night.logs],
+            approved_by=night.approved_by,
+        )
     return {
         name: {step: StepOutcome(**outcome) for step, outcome in steps.items()}
         for name, steps in said.items()
@@ -62,13 +85,7 @@ def _may_heal(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
     return not isinstance(error, (*ROOMS, AssertionError))
 
 
-@task(
-    name="step",
-    retry_condition_fn=_may_heal,
-    cache_policy=NO_CACHE,
-    persist_result=True,
-    result_serializer="json",
-)
+@task(name="step", retry_condition_fn=_may_heal, cache_policy=NO_CACHE, **AS_JSON)
 def _step(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return work()
 
@@ -87,7 +104,7 @@ def _as_task(
     return said
 
 
-@flow(name="nightly", flow_run_name="nightly-{date}", validate_parameters=False)
+@flow(name="nightly", flow_run_name="nightly-{date}", validate_parameters=False, **AS_JSON)
 def nightly(
     folder: str,
     date: str = YESTERDAY,
@@ -118,7 +135,7 @@ def nightly(
 
         return StepOutcome(**_as_task(name, workspace.settings.engine, work))
 
-    found = under_lock(night, _reporter, run)
+    found = under_lock(night, _screen(), run)
     keep_night(night, found)
     return {
         name: {step: outcome.as_dict() for step, outcome in steps.items()}
@@ -126,7 +143,7 @@ def nightly(
     }
 
 
-@flow(name="close", flow_run_name="close-{period}", validate_parameters=False)
+@flow(name="close", flow_run_name="close-{period}", validate_parameters=False, **AS_JSON)
 def close(folder: str, period: str, prepared_by: str, approved_by: str) -> dict[str, Any]:
     """Close a period: the same function as `byline close`.
 
@@ -139,83 +156,61 @@ def close(folder: str, period: str, prepared_by: str, approved_by: str) -> dict[
     Returns:
         The pool, what it became, and the checkpoint.
     """
-    from flows.close import close_period  # noqa: PLC0415 - heavy, and only when run
-
-    workspace, period = Workspace.open(Path(folder)), _period_of(period)
+    workspace, period, screen = Workspace.open(Path(folder)), _period_of(period), _screen()
 
     def work() -> dict[str, Any]:
-        result = close_period(
-            workspace,
-            period,
-            prepared_by=prepared_by,
-            approved_by=approved_by,
-            reporter=_reporter,
+        return close_said(
+            workspace, period, prepared_by=prepared_by, approved_by=approved_by, reporter=screen
         )
-        divided = result.plan.apportionment
-        return {
-            "period": period,
-            "pool_units": divided.pool_units,
-            "destinations": {"paid": sum(divided.payable.values()), **divided.destinations},
-            "creators_paid": len(divided.payable),
-            "checkpoint": {"size": result.checkpoint.size, "root": result.checkpoint.root_hex},
-        }
 
     said = _as_task("close", workspace.settings.engine, work)
-    keep_close(workspace, said)
+    keep_close(said)
     return said
 
 
-@flow(name="publish", flow_run_name="publish-{period}", validate_parameters=False)
-def publish(folder: str, period: str = LAST_MONTH) -> dict[str, Any]:
-    """Publish a closed period: the same function as `byline report`.
+@flow(name="publish", flow_run_name="publish-{period}", validate_parameters=False, **AS_JSON)
+def publish(
+    folder: str, period: str = LAST_MONTH, actor: str = "", reason: str = ""
+) -> dict[str, Any]:
+    """Publish a closed period: the same function as `byline report`, the access recorded too.
 
     Args:
         folder: the workspace.
         period: YYYY-MM, closed, or `last-month`.
+        actor: who asks, by id, for the access log; the payer when empty.
+        reason: why, for the access log.
 
     Returns:
         Where statements, reports and audit pack lie.
     """
-    from flows.publish import publish_period  # noqa: PLC0415 - heavy, and only when run
-
-    workspace, period = Workspace.open(Path(folder)), _period_of(period)
+    workspace, period, screen = Workspace.open(Path(folder)), _period_of(period), _screen()
+    if not _by_command():
+        record_publication(workspace, period, Asked(actor, reason))
 
     def work() -> dict[str, Any]:
-        published = publish_period(workspace, period, reporter=_reporter)
-        return {
-            "period": period,
-            "statements": [str(path) for path in published.statements],
-            "folder": str(published.folder),
-            "audit_pack": str(published.pack),
-        }
+        return publish_said(workspace, period, screen)
 
     said = _as_task("publish", workspace.settings.engine, work)
     keep_reports(said)
     return said
 
 
-@flow(name="reindex", validate_parameters=False)
-def reindex(folder: str) -> dict[str, Any]:
+@flow(name="reindex", flow_run_name="reindex", validate_parameters=False, **AS_JSON)
+def reindex(folder: str, key: str | None = None) -> dict[str, Any]:
     """Build the gradient index, or finish one that was begun: as `byline index build` does.
 
     Args:
         folder: the workspace.
+        key: private key (PEM) that signs it; the workspace's own, where it has one, when None.
 
     Returns:
         Where the index is, and how many points of the training path it has.
     """
-    from flows.build import build_workspace_index  # noqa: PLC0415 - heavy, and only when run
-
-    workspace = Workspace.open(Path(folder))
+    workspace, screen = Workspace.open(Path(folder)), _screen()
 
     def work() -> dict[str, Any]:
-        with _reporter.step("index") as step:
-            watched = Watched(step, "reindex")
-            content = build_workspace_index(
-                workspace, lambda part, done, total: watched.update(done, total, part)
-            )
-            step.result(f"{len(content['checkpoints'])} points of the path")
-        return {"index": str(workspace.index), "checkpoints": len(content["checkpoints"])}
+        with screen.step("index") as step:
+            return reindex_said(workspace, Path(key) if key else None, Watched(step, "reindex"))
 
     said = _as_task("reindex", workspace.settings.engine, work)
     keep_index(workspace, said)

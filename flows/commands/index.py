@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from flows.commands.options import emit, json_option, open_workspace, workspace_option
+from flows.build import IndexSources, build_index_at, signer_of
+from flows.commands.options import (
+    emit,
+    engine_option,
+    json_option,
+    open_workspace,
+    workspace_option,
+)
 from flows.workspace import Workspace
-
-if TYPE_CHECKING:
-    from attribution.signing import KeySigner
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -20,15 +24,6 @@ KEY = click.option(
     type=FILE,
     help="Ed25519 private key (PEM) that signs the manifest; keys/index.pem where it exists.",
 )
-
-
-def _signer(key: Path | None, workspace: Workspace | None) -> KeySigner | None:
-    """Return whoever signs: the key given, or the workspace's own where it has one."""
-    from attribution.signing import KeySigner  # noqa: PLC0415 - torch
-
-    if key is None and workspace is not None and workspace.index_key.is_file():
-        key = workspace.index_key
-    return None if key is None else KeySigner.from_pem(key)
 
 
 @click.group("index")
@@ -50,44 +45,46 @@ def index() -> None:
 @click.option("--decoys", type=FILE, help="Decoys JSONL, never trained on and never paid.")
 @click.option("--out", type=FOLDER, help="Index folder; the workspace's by default.")
 @KEY
+@engine_option
 @json_option
 def build(
     folder: Path,
-    model: Path | None,
-    checkpoints: tuple[Path, ...],
-    corpus: Path | None,
-    decoys: Path | None,
-    out: Path | None,
     key: Path | None,
+    engine: str | None,
     as_json: bool,  # noqa: FBT001
+    **given: Any,
 ) -> None:
     """Build the gradient index, or finish one that was begun."""
-    from flows.build import IndexSources, build_index_at, workspace_sources  # noqa: PLC0415
+    from flows.engine_month import run_reindex  # noqa: PLC0415
+    from flows.progress import Reporter  # noqa: PLC0415
+
+    if given["model"] and given["corpus"] and given["out"]:
+        if engine == "prefect":
+            raise click.UsageError(
+                "--engine prefect builds a workspace's own index: without --model, --corpus, --out"
+            )
+        said = _build_at(folder, IndexSources(**given), key)
+    elif any(given.values()):
+        raise click.UsageError("give --model, --corpus and --out together, or none of them")
+    else:
+        said = run_reindex(open_workspace(folder), key=key, engine=engine, reporter=Reporter())
+    emit(said, [f"index  {said['index']}"], as_json=as_json)
+
+
+def _build_at(folder: Path, sources: IndexSources, key: Path | None) -> dict[str, Any]:
+    """Build an index outside of any workspace, as the settings of a folder say."""
     from flows.progress import Reporter  # noqa: PLC0415
     from flows.settings import load_settings  # noqa: PLC0415
 
-    workspace = None
-    if model and corpus and out:
-        settings = load_settings(folder)
-        sources = IndexSources(model, checkpoints, corpus, decoys, out)
-    elif model or corpus or out or checkpoints or decoys:
-        raise click.UsageError("give --model, --corpus and --out together, or none of them")
-    else:
-        workspace = open_workspace(folder)
-        settings, sources = workspace.settings, workspace_sources(workspace)
     with Reporter().step("index") as step:
         content = build_index_at(
-            settings.attribution,
+            load_settings(folder).attribution,
             sources,
             lambda part, done, total: step.update(done, total, part),
-            signer=_signer(key, workspace),
+            signer=signer_of(key, None),
         )
         step.result(f"{len(content['checkpoints'])} points of the path")
-    emit(
-        {"index": str(sources.out), "checkpoints": len(content["checkpoints"])},
-        [f"index  {sources.out}"],
-        as_json=as_json,
-    )
+    return {"index": str(sources.out), "checkpoints": len(content["checkpoints"])}
 
 
 @index.command("append")
@@ -100,7 +97,7 @@ def append(folder: Path, corpus: Path, key: Path | None, as_json: bool) -> None:
     from attribution.index_append import append_documents  # noqa: PLC0415 - torch
 
     workspace = open_workspace(folder)
-    manifest = append_documents(workspace.index, corpus, signer=_signer(key, workspace))
+    manifest = append_documents(workspace.index, corpus, signer=signer_of(key, workspace))
     emit({"manifest": manifest.sha256}, [f"index is now {manifest.sha256}"], as_json=as_json)
 
 
@@ -128,7 +125,7 @@ def remove(
         raise click.UsageError("name what to remove: --document, --group or --source")
     removal = Removal(documents, groups, sources, reason)
     workspace = open_workspace(folder)
-    manifest = remove_documents(workspace.index, removal, signer=_signer(key, workspace))
+    manifest = remove_documents(workspace.index, removal, signer=signer_of(key, workspace))
     emit({"manifest": manifest.sha256}, [f"index is now {manifest.sha256}"], as_json=as_json)
 
 
@@ -168,7 +165,7 @@ def refit(  # noqa: PLR0913, PLR0917 - the options of one command
     from flows.progress import Reporter  # noqa: PLC0415
 
     workspace = open_workspace(folder)
-    signer = _signer(key, workspace)
+    signer = signer_of(key, workspace)
     chosen = _chosen_damping(workspace, truth, queries, damping)
     if chosen is not None:
         damping = chosen["damping"]
@@ -228,7 +225,7 @@ def compact(folder: Path, key: Path | None, as_json: bool) -> None:  # noqa: FBT
     from attribution.index_edit import compact as rewrite  # noqa: PLC0415 - torch
 
     workspace = open_workspace(folder)
-    manifest = rewrite(workspace.index, signer=_signer(key, workspace))
+    manifest = rewrite(workspace.index, signer=signer_of(key, workspace))
     emit({"manifest": manifest.sha256}, [f"index is now {manifest.sha256}"], as_json=as_json)
 
 

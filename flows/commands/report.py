@@ -11,6 +11,7 @@ from flows.accesses import Asked, access_line, name_object, record_access
 from flows.commands.options import (
     access_options,
     emit,
+    engine_option,
     json_option,
     open_workspace,
     parse_date,
@@ -26,6 +27,7 @@ FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 @click.group("report", invoke_without_command=True)
 @workspace_option
 @click.option("--period", callback=parse_period, help="The settlement period, YYYY-MM.")
+@engine_option
 @access_options
 @json_option
 @click.pass_context
@@ -33,6 +35,7 @@ def report(
     context: click.Context,
     folder: Path,
     period: str | None,
+    engine: str | None,
     asked: Asked,
     as_json: bool,  # noqa: FBT001
 ) -> None:
@@ -41,25 +44,19 @@ def report(
         return
     if not period:
         raise click.UsageError("give --period, or one of the commands below", context)
+    from flows.engine_month import run_publish  # noqa: PLC0415 - heavy, and only when run
     from flows.progress import Reporter  # noqa: PLC0415
-    from flows.publish import publish_period  # noqa: PLC0415 - heavy, and only when run
 
     workspace = open_workspace(folder)
     name = name_object(workspace, "reports", period)
     recorded = record_access(workspace, "export", name, asked)
-    published = publish_period(workspace, period, reporter=Reporter())
+    said = run_publish(workspace, period, engine=engine, reporter=Reporter())
     emit(
-        {
-            "period": period,
-            "access_recorded": recorded,
-            "statements": [str(path) for path in published.statements],
-            "settlement": str(published.folder / "settlement.pdf"),
-            "audit_pack": str(published.pack),
-        },
+        {**said, "access_recorded": recorded},
         [
-            f"statements  {len(published.statements)} in {published.folder / 'statements'}",
-            f"settlement  {published.folder / 'settlement.pdf'}",
-            f"audit pack  {published.pack}",
+            f"statements  {len(said['statements'])} in {said['folder']}/statements",
+            f"settlement  {said['settlement']}",
+            f"audit pack  {said['audit_pack']}",
         ],
         as_json=as_json,
     )
@@ -91,46 +88,24 @@ def compliance(
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Write the auditor's report of a closed period: twenty sections, each filled or saying why."""
-    from flows.compliance_facts import compliance_inputs  # noqa: PLC0415
+    from flows.compliance import write_compliance  # noqa: PLC0415
     from flows.compliance_given import read_given  # noqa: PLC0415
-    from flows.compliance_links import with_links  # noqa: PLC0415
-    from flows.publish import closed_period  # noqa: PLC0415
-    from reports.compliance import (  # noqa: PLC0415
-        compliance_document,
-        compliance_json,
-        compliance_sections,
-    )
-    from reports.files import write_reports  # noqa: PLC0415
-    from reports.render.html import render_html  # noqa: PLC0415
-    from reports.render.pdf import render_pdf  # noqa: PLC0415
 
     workspace = open_workspace(folder)
     name = name_object(workspace, "compliance", period)
     given = read_given(assertion, period) if assertion is not None else None
     recorded = record_access(workspace, "export", name, asked)
-    with closed_period(workspace, period) as closed:
-        inputs = with_links(compliance_inputs(closed, given, evaluation), workspace)
-    document = compliance_document(inputs)
-    made = {
-        "pdf": lambda: render_pdf(document),
-        "html": lambda: render_html(document),
-        "json": lambda: compliance_json(inputs),
-    }
-    files = {f"compliance.{kind}": made[kind]() for kind in formats}
-    paths = write_reports(workspace.reports(period), files)
-    states = {str(s.number): s.state for s in compliance_sections(inputs)}
+    made = write_compliance(workspace, period, formats=formats, given=given, evaluation=evaluation)
+    states = list(made.states.values())
     emit(
         {
             "period": period,
-            "sections": states,
-            "files": [str(path) for path in paths],
+            "sections": made.states,
+            "files": [str(path) for path in made.paths],
             "access_recorded": recorded,
         },
-        [
-            f"{list(states.values()).count(state)} sections {state}"
-            for state in ("filled", "in part", "not filled")
-        ]
-        + [str(path) for path in paths]
+        [f"{states.count(state)} sections {state}" for state in ("filled", "in part", "not filled")]
+        + [str(path) for path in made.paths]
         + access_line(recorded=recorded),
         as_json=as_json,
     )

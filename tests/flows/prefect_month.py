@@ -6,6 +6,8 @@ everything that needs it happens here, once. Run with the folder of a `tiny` ins
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import sys
 import time
@@ -14,6 +16,7 @@ from datetime import date as Date  # noqa: N812
 from pathlib import Path
 from typing import Any
 
+from flows import cli
 from flows import nightly as steps
 from flows.books import open_books
 from flows.engine import run_night
@@ -77,6 +80,15 @@ def gone_once(number: int) -> None:
         raise ConnectionError("the database restarts")
 
 
+def command(workspace: Workspace, *words: str) -> Any:
+    """Run a command under Prefect; give the JSON it prints."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        engine = ("--engine", "prefect", "--json", "--dir", str(workspace.home))
+        assert cli.run([*words, *engine]) == 0, words
+    return json.loads(out.getvalue())
+
+
 def main(folder: Path) -> None:
     """Run everything and print one JSON object."""
     workspace = Workspace.open(folder)
@@ -84,13 +96,14 @@ def main(folder: Path) -> None:
     from prefect.artifacts import Artifact
     from prefect.settings import get_current_settings
 
-    from flows.engine_prefect import close, nightly, publish, reindex
-
-    home = str(workspace.home)
-    said["night"] = nightly(home, DAYS[1].isoformat())
-    said["close"] = close(home, PERIOD, **PEOPLE)
-    said["publish"] = publish(home, PERIOD)
-    said["reindex"] = reindex(home)
+    days = ("--from", str(DAYS[0]), "--to", str(DAYS[1]))
+    people = ("--prepared-by", PEOPLE["prepared_by"], "--approved-by", PEOPLE["approved_by"])
+    said["backfill"] = command(workspace, "backfill", *days)
+    said["close"] = command(workspace, "close", "--period", PERIOD, *people)
+    with open_books(workspace) as books:
+        said["root"] = latest_root(books)
+    said["report"] = command(workspace, "report", "--period", PERIOD)
+    said["index"] = command(workspace, "index", "build")
     keys = (
         f"night-{DAYS[0]}", f"filters-{DAYS[0]}", f"sample-{DAYS[0]}", f"close-{PERIOD}",
         f"pack-{PERIOD}", f"progress-{DAYS[0]}-attribute",
@@ -105,7 +118,7 @@ def main(folder: Path) -> None:
         settings.cloud.enable_orchestration_telemetry,
     ]
     with open_books(workspace) as books:
-        said["root"] = latest_root(books)
+        said["accesses"] = len(books.accesses())
     sys.stdout.write(json.dumps(said) + "\n")
 
 
