@@ -25,7 +25,7 @@ from flows.artefacts import (
 from flows.books import read_agreements
 from flows.close import closing_file
 from flows.close_plan import ClosePlan
-from flows.close_work import cited_files
+from flows.close_work import INPUTS_FORMAT, cited_files, inputs_file
 from flows.ingest_schema import OUTPUTS_FORMAT
 from flows.knowledge import catalogue_copy, listed_texts
 from flows.night import Night
@@ -53,11 +53,12 @@ def evidence_files(
     """
     period = plan.accruals.period
     texts: set[str] = set()
-    for sealed in view.entries:
-        if digest := sealed.entry.evidence.get("agreements"):
-            path = agreements_list(workspace, digest)
-            texts |= listed_texts(workspace, digest)
-            yield path.name, path
+    close = read_manifest(inputs_file(workspace, period), INPUTS_FORMAT, step="`byline close`")
+    lists = {sealed.entry.evidence.get("agreements") for sealed in view.entries}
+    for digest in sorted(({close["agreements"]} | lists) - {None}):
+        path = agreements_list(workspace, digest)
+        texts |= listed_texts(workspace, digest)
+        yield path.name, path
     for agreement in read_agreements(workspace).agreements:
         if agreement.payload_sha256 in texts:
             name = f"agreement.{agreement.agreement_id}.v{agreement.version}.yaml"

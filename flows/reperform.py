@@ -5,8 +5,8 @@
    draws, pools, estimates (`flows.reperform_nights`), then the entries of nights and close, which
    must be equal to the leaves of the book, byte for byte.
 2. Each stage says what it counted; the first difference ends it, with its place and both values.
-3. Entries that no file of this pack explains (other periods, advances, payouts, adjustments by
-   hand) are counted and named by kind, and what the pack lacks is named, never passed over.
+3. Every entry of the period's nights and close must come out. Others (of other periods, advances,
+   payouts, adjustments by hand) are counted and named by kind, and what the pack lacks is named.
 4. It shows that numbers follow from files. That the files are those of the log is shown by
    `byline audit verify`, with the key.
 """
@@ -27,11 +27,13 @@ from flows.accruals import NightAccrual
 from flows.artefacts import sha256_file
 from flows.books import read_agreements
 from flows.close import closing_file, make_plan
+from flows.close_entries import SCOPE as CLOSE_SCOPE
 from flows.close_plan import agreements_of
 from flows.knowledge import KnowledgeBase
 from flows.reperform_layout import ReperformError, empty_workspace, lay_out, period_of
 from flows.reperform_nights import BookedNight, booked_nights, check_nights
 from flows.settle import EVIDENCE_KINDS as KINDS
+from flows.settle import SCOPE as NIGHTLY
 from flows.settle import accrual_entry, night_parts
 from flows.usage_counts import has_fee_per_use
 from flows.workspace import Workspace
@@ -204,8 +206,24 @@ def _compare(
             raise ReperformError(_difference(booked, books.leaves[entry.entry_id], again))
         same[entry.kind] += 1
     known = {entry.entry_id for entry in (*made, *plan.entries)}
-    other = Counter(item.entry.kind for item in books.entries() if item.entry_id not in known)
+    rest = [item for item in books.entries() if item.entry_id not in known]
+    _check_rest(rest, period)
+    other = Counter(item.entry.kind for item in rest)
     return Reperformed(period, dict(sorted(same.items())), dict(sorted(other.items())))
+
+
+def _check_rest(rest: Sequence[SealedEntry], period: str) -> None:
+    """Refuse an entry of the period's own nights or close that nothing led to."""
+    taken_back = {item.entry.reverses for item in rest}
+    for item in rest:
+        entry = item.entry
+        owned = entry.scope == CLOSE_SCOPE or (entry.scope == NIGHTLY and entry.kind != "reversal")
+        if owned and entry.period == period and item.entry_id not in taken_back:
+            raise ReperformError(
+                f"entries: {item.entry_id} ({entry.kind} {entry.scope}/{entry.key}, place "
+                f"{item.ledger_seq}) is booked in {period} and does not come out of the pack's "
+                f"files; give the packs of earlier periods with --earlier, or ask the payer"
+            )
 
 
 def _night_entry(accrual: NightAccrual, booked: SealedEntry, base: KnowledgeBase) -> JournalEntry:

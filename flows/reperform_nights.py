@@ -6,6 +6,7 @@
     pools       value times rate is the pool
     estimates   shares, standard errors, intervals and accruals of works and creators, from the
                 draws and the influence of every work on every output, equal in every number
+    terms       accruals by model version and territory, or by another rule, where entries cite any
 
 What a pack lacks (its draws, being of an earlier format; the rate, which nights recorded later)
 is named, and the stages that need it are left out for that night.
@@ -13,6 +14,7 @@ is named, and the stages that need it are left out for that night.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +23,17 @@ from typing import Any
 
 import polars as pl
 
+from contracts.apportionment import SIGNED_LINEAR
 from flows.accruals import night_of_key
 from flows.artefacts import sha256_file
+from flows.cells import cells_kind, night_cells
 from flows.errors import FlowError
 from flows.estimation import Pool, UnexplainedRule, estimate, ownership_on
 from flows.knowledge import KnowledgeBase
 from flows.night import Night
 from flows.nightly import pool_of
+from flows.positive import KIND as POSITIVE
+from flows.positive import positive_tables
 from flows.reperform_layout import ReperformError
 from flows.revisions import revision_sign
 from flows.settle import EVIDENCE_KINDS, SCOPE
@@ -106,6 +112,9 @@ def check_nights(
     tell("pools", f"{len(drawn) - len(unrated)} pools are value times rate")
     rows = sum(_check_estimates(each, base, scratch) for each in drawn)
     tell("estimates", f"{rows} works and creators: shares, errors, intervals, accruals")
+    tables = sum(_check_terms(pack, each, base) for each in drawn)
+    if tables:
+        tell("terms", f"{tables} tables by model version and territory, or by another rule")
     return tuple(lacks)
 
 
@@ -225,6 +234,25 @@ def _check_estimates(each: BookedNight, base: KnowledgeBase, scratch: Path) -> i
     if odd is not None:
         raise ReperformError(f"estimates: {night.name}.manifest.json: {odd}")
     return rows
+
+
+def _check_terms(pack: OpenPack, each: BookedNight, base: KnowledgeBase) -> int:
+    """Make what a night's entry cites besides again, and compare; give the number of tables."""
+    evidence, night = each.sealed.entry.evidence, each.night
+    makers: dict[str, Callable[[], object]] = {
+        cells_kind(SIGNED_LINEAR.name): lambda: night_cells(night),
+        POSITIVE: lambda: positive_tables(night, base.cited(evidence)),
+    }
+    count = 0
+    for kind in sorted(makers.keys() & evidence.keys()):
+        makers[kind]()
+        for name in each.manifest(kind)["sha256"]:
+            before = pl.read_parquet(io.BytesIO(pack.read(f"evidence/{kind}.{name}")))
+            now = pl.read_parquet(night.manifest(kind).with_name(name))
+            if difference := _first_difference(before, now):
+                raise ReperformError(f"terms: {kind}/{name}: {difference}")
+            count += 1
+    return count
 
 
 def _odd_fields(booked: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[str]:
