@@ -10,13 +10,16 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from attribution.tokens import Encoded, windows
+from attribution.tokens import Encoded, cuts, lengths_of, windows
 
 PAD = 0
 
@@ -48,7 +51,43 @@ class Batch:
         return len(self.documents) == len(self.rows)
 
 
-def plan(encoded: Sequence[Encoded], context: int, token_budget: int) -> list[list[int]]:
+class Plan(Sequence[list[int]]):
+    """Batches of positions: eight bytes a document, and eight a batch."""
+
+    def __init__(self, order: np.ndarray, begins: Sequence[int]) -> None:
+        """Keep a plan.
+
+        Args:
+            order: [n], positions of the documents in the order they are read.
+            begins: where in `order` each batch begins.
+        """
+        self._order, self._bounds = order, array("Q", [*begins, len(order)])
+
+    @property
+    def order(self) -> np.ndarray:
+        """Positions of the documents in the order they are read, [n], int64."""
+        return self._order
+
+    def __len__(self) -> int:
+        """Return how many batches there are."""
+        return len(self._bounds) - 1
+
+    @overload
+    def __getitem__(self, place: int) -> list[int]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[list[int]]: ...
+
+    def __getitem__(self, place: int | slice) -> list[int] | list[list[int]]:
+        """Return the positions of a batch's documents."""
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        at = range(len(self))[place]
+        members: list[int] = self._order[self._bounds[at] : self._bounds[at + 1]].tolist()
+        return members
+
+
+def plan(encoded: Sequence[Encoded], context: int, token_budget: int) -> Plan:
     """Say which documents are read together.
 
     Args:
@@ -61,19 +100,24 @@ def plan(encoded: Sequence[Encoded], context: int, token_budget: int) -> list[li
         Batches of positions in `encoded`, longest documents first. Documents
         without a scored token are in no batch.
     """
-    # Lengths only: the windows themselves would be a second copy of the corpus.
-    cut = [[len(w.input_ids) for w in windows(row, context)] for row in encoded]
-    longest = [max(lengths, default=0) for lengths in cut]
-    order = sorted((i for i, n in enumerate(longest) if n), key=lambda i: (-longest[i], i))
-    batches: list[list[int]] = []
-    width = count = 0
-    for i in order:
-        if not batches or (count + len(cut[i])) * width > token_budget:
-            batches.append([])
-            width, count = longest[i], 0
-        batches[-1].append(i)
-        count += len(cut[i])
-    return batches
+    # Lengths only: the tokens themselves would be a second copy of the corpus.
+    lengths, prompts = lengths_of(encoded)
+    longest = np.where(lengths > prompts, np.minimum(lengths, context), 0)  # [N]
+    count = np.ones(len(longest), dtype=np.int64)  # [N]
+    for i in np.flatnonzero((lengths > context) & (longest > 0)).tolist():
+        sizes = [end - begin for begin, end, _ in cuts(int(lengths[i]), int(prompts[i]), context)]
+        longest[i], count[i] = max(sizes), len(sizes)
+    order = np.argsort(-longest, kind="stable")
+    order = order[: int((longest > 0).sum())]
+    begins = array("Q")
+    width = windows_so_far = 0
+    for place, i in enumerate(order):
+        more = int(count[i])
+        if not begins or (windows_so_far + more) * width > token_budget:
+            begins.append(place)
+            width, windows_so_far = int(longest[i]), 0
+        windows_so_far += more
+    return Plan(order, begins)
 
 
 def collate(encoded: Sequence[Encoded], members: Sequence[int], context: int) -> Batch:

@@ -29,6 +29,7 @@ from attribution.files import canonical_json, sha256_file, write_atomically
 
 FORMAT = "byline-corpus/1"
 _FORM = 'A document line is {"document_id": "...", "text": "..."} or has "input_ids": [...].'
+EMPTY = ("the corpus holds no document", _FORM)
 _QUERY_FORM = 'A query line is {"output_id": "...", "text": "...", "prompt_length": 12}.'
 
 
@@ -123,18 +124,13 @@ def read_corpus(path: Path | str) -> Corpus:
     documents = []
     for number, record in _records(path, _FORM):
         document = _document(record, path, number)
-        if document.document_id in seen:
-            raise CorpusError(
-                path,
-                number,
-                f"document_id {document.document_id!r} was already used in line "
-                f"{seen[document.document_id]}",
-                "Give each document its own id.",
-            )
-        seen[document.document_id] = number
+        name = document.document_id
+        if name in seen:
+            raise document_twice(path, number, name, seen[name])
+        seen[name] = number
         documents.append(document)
     if not documents:
-        raise CorpusError(path, 1, "the corpus holds no document", _FORM)
+        raise CorpusError(path, 1, *EMPTY)
     return Corpus(tuple(documents), path)
 
 
@@ -227,20 +223,48 @@ def corpus_manifest(
 
 def _records(path: Path, form: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number, object) of each line that is not blank."""
-    for number, raw in enumerate(_lines(path), start=1):
-        if not raw.strip():
-            continue
-        try:
-            record = json.loads(raw)
-        except (json.JSONDecodeError, UnicodeDecodeError) as fault:
-            raise CorpusError(path, number, f"the line is not JSON ({fault})", form) from fault
-        if not isinstance(record, dict):
-            kind = type(record).__name__
-            raise CorpusError(path, number, f"the line is a {kind}, not an object", form)
-        yield number, record
+    for number, raw in enumerate(raw_lines(path), start=1):
+        record = _record(raw, path, number, form)
+        if record is not None:
+            yield number, record
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def _record(raw: bytes, path: Path, number: int, form: str) -> dict[str, Any] | None:
+    """Return the object of a line; None where it is blank."""
+    if not raw.strip():
+        return None
+    try:
+        record = json.loads(raw)
+    except (json.JSONDecodeError, UnicodeDecodeError) as fault:
+        raise CorpusError(path, number, f"the line is not JSON ({fault})", form) from fault
+    if not isinstance(record, dict):
+        kind = type(record).__name__
+        raise CorpusError(path, number, f"the line is a {kind}, not an object", form)
+    return record
+
+
+def document_of_line(raw: bytes, path: Path, number: int) -> Document | None:
+    """Read one line of a corpus file; None where it is blank.
+
+    Raises:
+        CorpusError: as `read_corpus`.
+    """
+    record = _record(raw, path, number, _FORM)
+    return None if record is None else _document(record, path, number)
+
+
+def document_twice(path: Path, number: int, name: str, before: int) -> CorpusError:
+    """Return the error of an id that two lines have."""
+    return CorpusError(
+        path,
+        number,
+        f"document_id {name!r} was already used in line {before}",
+        "Give each document its own id.",
+    )
+
+
+def raw_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file as they stand, unpacked where its name ends in `.gz`."""
     if path.suffix != ".gz":
         with path.open("rb") as stream:
             yield from stream

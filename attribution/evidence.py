@@ -10,10 +10,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from attribution.corpus import Document
-from attribution.duplicates import evidence_clusters
+from attribution.duplicates import joined_clusters
 
 
 def unit_weights(
@@ -38,13 +39,10 @@ def unit_weights(
 
 
 def find_clusters(
-    documents: Iterable[Document], threshold: float | None
+    documents: Sequence[Document], threshold: float | None, scratch: Path | None = None
 ) -> dict[str, tuple[str, ...]]:
     """Return the clusters of two documents or more; none where the threshold is None."""
     if threshold is None:
         return {}
-    return {
-        cluster.cluster_id: cluster.members
-        for cluster in evidence_clusters(documents, threshold)
-        if len(cluster.members) > 1
-    }
+    found = joined_clusters(documents, threshold, scratch)
+    return {cluster.cluster_id: cluster.members for cluster in found}

@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,6 +87,37 @@ def folder_when_complete(final: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
+
+
+class ScratchFile:
+    """A file without a name, for what is too large to keep; gone when nothing uses it."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Open one in a folder; in the system's temporary folder when left out."""
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open as long as it is used
+        weakref.finalize(self, file.close)
+        self._handle = file.fileno()
+        self.size = 0
+
+    def append(self, data: bytes) -> None:
+        """Write bytes at the end."""
+        self.write(self.size, data)
+
+    def write(self, begin: int, data: bytes) -> None:
+        """Write bytes at a place."""
+        done = 0
+        while done < len(data):
+            done += os.pwrite(self._handle, data[done:], begin + done)
+        self.size = max(self.size, begin + len(data))
+
+    def read(self, begin: int, size: int) -> bytes:
+        """Return bytes that were written."""
+        parts, done = [], 0
+        while done < size:
+            parts.append(os.pread(self._handle, size - done, begin + done))
+            assert parts[-1], (begin, size, self.size)
+            done += len(parts[-1])
+        return b"".join(parts)
 
 
 def _sweep(final: Path) -> None:

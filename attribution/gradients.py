@@ -20,7 +20,7 @@ T scored tokens of a batch, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -253,11 +253,12 @@ def _sample(probabilities: Tensor, draws: Tensor) -> Tensor:
     return torch.searchsorted(running, target, right=True)[:, 0].clamp_(max=running.shape[1] - 1)
 
 
-def label_draws(keys: Sequence[int], batch: Batch, seed: int) -> Tensor:
+def label_draws(keys: Mapping[int, int] | Sequence[int], batch: Batch, seed: int) -> Tensor:
     """Numbers to sample labels with: a function of seed, document and token only (rule 5).
 
     Args:
-        keys: a number for each document of the caller's list that never changes.
+        keys: a number for each document of the caller's list that never changes; of the
+            batch's documents at least.
         batch: the batch whose scored tokens need labels.
         seed: of the run.
 

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 
 import torch
@@ -53,8 +54,8 @@ def halved(
     Raises:
         GradientIndexError: rows in bfloat16 are noise.
     """
-    able = [row for row in encoded if row.scored]
-    some = sorted(able, key=lambda row: row.key)[:DOCUMENTS]
+    able = (row for row in encoded if row.scored)
+    some = heapq.nsmallest(DOCUMENTS, able, key=lambda row: row.key)
     exact = _rows(model, layers, bases, some, context)
     half = LossModel(model.model.to(torch.bfloat16))
     rough = _rows(half, layers, bases, some, context)

@@ -16,7 +16,8 @@ from typing import Any
 
 import polars as pl
 
-from attribution.corpus import Document, read_corpus
+from attribution.corpus import Document
+from attribution.corpus_file import CorpusFile, Joined
 from attribution.errors import GradientIndexError
 from attribution.evidence import find_clusters, unit_weights
 from attribution.gradients import recording
@@ -56,8 +57,8 @@ def append_documents(
         AttributionError: the corpus or a model cannot be read.
     """
     folder = Path(folder)
-    added = read_corpus(corpus)
     with locked(folder):
+        added = CorpusFile(corpus, folder)
         index = GradientIndex.open(folder)
         known = set(index.documents["document_id"].to_list())
         for document in added:
@@ -68,14 +69,13 @@ def append_documents(
                 )
         attributor = Attributor(index)
         loaded = attributor.final
-        encoded = EncodedRows(encode_document(document, loaded.tokenizer) for document in added)
+        rows = (encode_document(document, loaded.tokenizer) for document in added)
+        encoded = EncodedRows(rows, folder)
         check_ids(encoded, [d.document_id for d in added], loaded.vocab_size)
         content = dict(index.manifest.content)
-        weights = _weigh(index, added.documents, content, duplicate_threshold)
+        weights = _weigh(index, added, content, duplicate_threshold)
         name = f"{1 + max(int(s['name']) for s in content['shards']):06d}"
-        digest = _shard(
-            attributor, added.documents, encoded, folder / "shards" / name, weights, progress
-        )
+        digest = _shard(attributor, added, encoded, folder / "shards" / name, weights, progress)
         # Trained shards stand before decoys, whatever their number.
         shards = list(content["shards"])
         kinds = [shard.documents["kind"][0] for shard in index.shards]
@@ -93,12 +93,12 @@ def _weigh(
 ) -> dict[str, float]:
     """Join new documents to clusters in `content`; return the new documents' unit weights."""
     path = index.corpus_file()
-    old = list(read_corpus(path)) if path is not None and path.is_file() else []
     table = index.documents.filter(pl.col("kind") == "trained")
-    alive = set(table.filter(pl.col("alive"))["document_id"].to_list())
-    old = [document for document in old if document.document_id in alive]
+    old: Sequence[Document] = ()
+    if path is not None and path.is_file():
+        old = index.living(CorpusFile(path, index.folder))
     content["appended_compared"] = bool(old)
-    clusters = find_clusters([*old, *added], threshold)
+    clusters = find_clusters(Joined(old, added), threshold, index.folder)
     fresh = {document.document_id for document in added}
     touched = {name: ms for name, ms in clusters.items() if fresh.intersection(ms)}
     members = {member for ms in touched.values() for member in ms}

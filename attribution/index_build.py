@@ -14,12 +14,13 @@ killed, with the bytes an undisturbed build has.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from attribution.corpus import Corpus, Document, read_corpus
+from attribution.corpus import Document
+from attribution.corpus_file import CorpusFile
 from attribution.evidence import find_clusters, unit_weights
 from attribution.files import canonical_json, sha256_file, write_atomically
 from attribution.gradients import LossModel, recording
@@ -46,7 +47,13 @@ from attribution.preconditioner import fit
 from attribution.recorders import RowRecorder
 from attribution.signing import Signer
 from attribution.token_budget import find_token_budget, memory_allowed
-from attribution.tokens import EncodedRows, check_agreement, check_ids, encode_document
+from attribution.tokens import (
+    Encoded,
+    EncodedRows,
+    check_agreement,
+    check_ids,
+    encode_document,
+)
 
 Progress = Callable[[str, int, int], None]
 
@@ -72,10 +79,10 @@ def build_index(
         AttributionError: bad input, another builder, another plan, a damaged folder.
     """
     out = Path(config.out)
-    corpus = read_corpus(config.corpus)
-    decoys = read_corpus(config.decoys) if config.decoys is not None else None
     points, rule = training_path(config)
     with locked(out):
+        corpus = CorpusFile(config.corpus, out)
+        decoys = CorpusFile(config.decoys, out) if config.decoys is not None else None
         build = _Build(config, points, corpus, decoys)
         agreed = plan_of(build.config, points, rule, build.inputs, build.unit_weights)
         keep_to_plan(out / "build.json", agreed)
@@ -91,14 +98,14 @@ def build_index(
 
 
 class _Build:
-    """The state of one build: encoded documents, split into shards."""
+    """The state of one build: documents and their tokens, both in files, split into shards."""
 
     def __init__(
         self,
         config: IndexConfig,
         points: Sequence[PathPoint],
-        corpus: Corpus,
-        decoys: Corpus | None,
+        corpus: CorpusFile,
+        decoys: CorpusFile | None,
     ) -> None:
         self.config, self.points = config, list(points)
         self.out = Path(config.out)
@@ -108,35 +115,35 @@ class _Build:
             config.layers,
             head=config.head and LossModel(self.final.model).split,
         )
-        self.corpora = (list(corpus), list(decoys or ()))
+        self.corpora: tuple[Sequence[Document], Sequence[Document]] = (corpus, decoys or ())
         self.inputs = {"corpus": corpus.digest, "model": self.final.digest}
         self.context = self.final.context
         self.clusters: Mapping[str, Sequence[str]] = (
-            find_clusters(corpus, config.duplicate_threshold)
+            find_clusters(corpus, config.duplicate_threshold, self.out)
             if config.clusters is None
             else config.clusters
         )
-        group_of = {document.document_id: document.group_id for document in corpus}
+        copies = (name for members in self.clusters.values() for name in members)
+        group_of = {name: corpus[corpus.place_of(name)].group_id for name in copies}
         self.unit_weights: Mapping[str, float] = (
             unit_weights(self.clusters, group_of)
             if config.unit_weights is None
             else config.unit_weights
         )
-        self.shards: list[tuple[str, list[Document], EncodedRows]] = []
+        self.shards: list[tuple[str, Sequence[Document], EncodedRows]] = []
         for kind, part in (("trained", corpus), ("decoy", decoys)):
             if part is None:
                 continue
             if kind == "decoy":
                 self.inputs["decoys"] = part.digest
-            documents = list(part)
-            encoded = self._encode(documents)
+            encoded = self._encode(part)
             if kind == "trained":
                 self.trained = encoded
                 self.token_budget = config.token_budget or self._found_budget()
             step = config.shard_documents
-            for begin in range(0, len(documents), step):
+            for begin in range(0, len(part), step):
                 piece = slice(begin, begin + step)
-                self.shards.append((kind, documents[piece], encoded[piece]))
+                self.shards.append((kind, part[piece], encoded[piece]))
 
         self.config = replace(config, token_budget=self.token_budget)
 
@@ -164,8 +171,14 @@ class _Build:
 
     def _encode(self, documents: Sequence[Document]) -> EncodedRows:
         tokenizer = self.final.tokenizer
-        encoded = EncodedRows(encode_document(document, tokenizer) for document in documents)
-        check_ids(encoded, [d.document_id for d in documents], self.final.vocab_size)
+
+        def rows() -> Iterator[Encoded]:
+            for document in documents:
+                row = encode_document(document, tokenizer)
+                check_ids([row], [document.document_id], self.final.vocab_size)
+                yield row
+
+        encoded = EncodedRows(rows(), self.out)
         if tokenizer is not None:
             check_agreement(documents, tokenizer)
         return encoded

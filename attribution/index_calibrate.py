@@ -12,13 +12,15 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections.abc import Sequence
 from typing import Any
 
+import polars as pl
 import torch
 
 from attribution.corpus import Document
-from attribution.influence import Attributor
+from attribution.influence import Attributor, pinned_threads
 from attribution.tokens import Encoded, encode_document, encode_output
 
 DOCUMENTS_MAX = 64
@@ -42,7 +44,7 @@ def calibrate(
     assert index.preconditioner.scale == 1.0, "calibrated twice"
     if index.manifest.checkpoints == 1:
         return NONE
-    chosen = sorted(decoys or trained, key=_draw)[:DOCUMENTS_MAX]
+    chosen = heapq.nsmallest(DOCUMENTS_MAX, decoys or trained, key=_draw)
     encoded = [_as_output(document, attributor) for document in chosen]
     scores = attributor.groups(encoded)
     kinds = torch.from_numpy((index.groups["kind"] == "trained").to_numpy().copy())
@@ -80,8 +82,16 @@ def _own(
 ) -> torch.Tensor:
     """Return each document's influence on itself as its work is paid for it, [n], float64."""
     table = attributor.index.documents
-    row = {name: i for i, name in enumerate(table["document_id"].to_list())}
-    places = [row[document.document_id] for document in chosen]
+    names = [document.document_id for document in chosen]
+    known = table.with_row_index("row").filter(pl.col("document_id").is_in(names))
+    row = dict(known.select("document_id", "row").iter_rows())
+    places = torch.tensor([row[name] for name in names])
     weights = torch.from_numpy(table["unit_weight"].to_numpy().copy())[places]
-    scores = attributor.documents(encoded).influence
-    return scores[torch.arange(len(chosen)), places] * weights
+    own = torch.zeros(len(chosen), dtype=torch.float64)
+    with pinned_threads(attributor.threads):
+        queries, losses = attributor.queries(encoded)
+        for rows, block in attributor.document_blocks(queries):
+            inside = torch.nonzero((places >= rows.start) & (places < rows.stop))[:, 0]
+            own[inside] += block[inside, places[inside] - rows.start]
+    own[~losses.isfinite().all(0)] = 0.0
+    return own * weights

@@ -13,8 +13,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,8 @@ import torch
 from torch import Tensor
 
 from attribution.codec import Codec
+from attribution.corpus import Document
+from attribution.corpus_file import Picked
 from attribution.errors import IndexDamagedError
 from attribution.files import sha256_file
 from attribution.index_basis import codec_for, load_basis
@@ -157,6 +158,12 @@ class GradientIndex:
         )
         return table.with_columns(changed.alias("unit_weight"))
 
+    def living(self, documents: Sequence[Document]) -> Picked:
+        """Return those of some documents that the index holds and that were not removed."""
+        alive = set(self.documents.filter("alive")["document_id"])
+        places = (i for i, row in enumerate(documents) if row.document_id in alive)
+        return Picked(documents, np.fromiter(places, dtype=np.int64))
+
     @cached_property
     def groups(self) -> pl.DataFrame:
         """One line per group row: group_id, kind, documents, tokens_scored."""
@@ -184,19 +191,27 @@ class GradientIndex:
                     f"used. Restore the file, or build the index again"
                 )
 
-    def group_rows(self, checkpoint: int) -> Tensor:
-        """Return the summed rows of all groups at a checkpoint, [G, D], float32, mapped."""
+    def group_rows(self, checkpoint: int, part: slice = slice(None)) -> Tensor:
+        """Return the summed rows of groups at a checkpoint, [G, D], float32, mapped.
+
+        Args:
+            checkpoint: of the path.
+            part: which groups; all when left out.
+        """
         path = self._group_folder / f"rows-{checkpoint}.bin"
-        shape = (self.groups.height, len(self.curvature(checkpoint).eigenvalues))
-        if not shape[0]:
-            return torch.zeros(shape)
+        begin, end, _ = part.indices(self.groups.height)
+        width = len(self.curvature(checkpoint).eigenvalues)
+        shape = (max(0, end - begin), width)
         if checkpoint not in self._summed:
             wanted = self.manifest.content["groups"]["files"].get(path.name)
             if wanted is not None:
                 _check_digest(path, wanted)
             self._summed.add(checkpoint)
+        if not shape[0]:
+            return torch.zeros(shape)
         # Copy-on-write, because torch asks for a writable array; the file is not changed.
-        return torch.from_numpy(np.memmap(path, dtype="<f4", mode="c", shape=shape))
+        offset = 4 * width * begin
+        return torch.from_numpy(np.memmap(path, dtype="<f4", mode="c", offset=offset, shape=shape))
 
     def stored(self, checkpoint: int) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (first row over all shards, stored rows) of each chunk of a checkpoint."""
@@ -230,14 +245,11 @@ class GradientIndex:
         """List documents whose row is zero by definition, with the reason."""
         found = {}
         table = self.documents
-        ids, scored = table["document_id"].to_list(), table["tokens_scored"].to_list()
-        for document_id, tokens in zip(ids, scored, strict=True):
-            if tokens == 0:
-                found[document_id] = "nothing to score: fewer than two tokens"
+        for name in table.filter(pl.col("tokens_scored") == 0)["document_id"]:
+            found[name] = "nothing to score: fewer than two tokens"
         for k in range(self.manifest.checkpoints):
-            for document_id, loss in zip(ids, self.losses(k), strict=True):
-                if math.isnan(loss):
-                    found[document_id] = f"loss or gradient not finite at checkpoint {k}"
+            for name in table["document_id"].filter(pl.Series(np.isnan(self.losses(k)))):
+                found[name] = f"loss or gradient not finite at checkpoint {k}"
         return [{"document_id": name, "reason": why} for name, why in sorted(found.items())]
 
     def model_folders(self) -> list[Path]:

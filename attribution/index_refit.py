@@ -13,12 +13,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attribution.corpus import Document, read_corpus
+from attribution.corpus import Document
+from attribution.corpus_file import CorpusFile
 from attribution.errors import GradientIndexError, IndexMismatchError
 from attribution.files import sha256_file
 from attribution.index_calibrate import NONE, calibrate
@@ -41,7 +42,7 @@ from attribution.second_moment import (
     step_meant,
 )
 from attribution.signing import Signer
-from attribution.tokens import encode_document
+from attribution.tokens import EncodedRows, encode_document
 
 GEOMETRIES = ("plain", "adam")
 
@@ -161,11 +162,11 @@ def _check(wanted: Refit, index: GradientIndex) -> None:
         )
 
 
-def _documents(index: GradientIndex, wanted: Refit, kind: str) -> list[Document]:
+def _documents(index: GradientIndex, wanted: Refit, kind: str) -> Sequence[Document]:
     """Read the corpus or the decoys of the build, without what was removed since."""
     digest = index.manifest.content["inputs"].get(kind)
     if digest is None:
-        return []
+        return ()
     given = wanted.corpus if kind == "corpus" else wanted.decoys
     known = index.corpus_file() if kind == "corpus" else index.decoys_file()
     path = given or known
@@ -174,14 +175,13 @@ def _documents(index: GradientIndex, wanted: Refit, kind: str) -> list[Document]
             f"the {kind} that index {index.folder} was built from is not at {path}; a version "
             f"is fitted and calibrated on it, so nothing was refitted. Give --{kind}"
         )
-    found = read_corpus(path)
+    found = CorpusFile(path, index.folder)
     if found.digest != digest:
         raise IndexMismatchError(
             f"{path} has the digest {found.digest[:12]}…, the index was built from "
             f"{digest[:12]}…; nothing was refitted. Give that {kind}"
         )
-    alive = set(index.documents.filter("alive")["document_id"].to_list())
-    return [document for document in found if document.document_id in alive]
+    return index.living(found)
 
 
 def _curvature(
@@ -189,7 +189,7 @@ def _curvature(
     k: int,
     wanted: Refit,
     geometry: str,
-    documents: list[Document],
+    documents: Sequence[Document],
     progress: Callable[[str, int, int], None],
 ) -> Curvature:
     index = attributor.index
@@ -198,12 +198,13 @@ def _curvature(
         settings = FitConfig(
             share=wanted.share, documents_min=wanted.documents_min, seed=wanted.seed
         )
+        rows = (encode_document(document, attributor.tokenizer) for document in documents)
         curvature = refit(
             model,
             index.layers,
             index.basis(k),
             index.curvature(k),
-            [encode_document(document, attributor.tokenizer) for document in documents],
+            EncodedRows(rows, index.folder),
             settings,
             context=attributor.final.context,
             token_budget=int(index.manifest.content["config"]["token_budget"]),

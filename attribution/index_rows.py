@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -23,7 +24,7 @@ from attribution.gradients import LossModel, backward
 from attribution.index_store import RowWriter
 from attribution.low_rank import LowRankCodec
 from attribution.recorders import RowRecorder
-from attribution.tokens import Encoded
+from attribution.tokens import Encoded, lengths_of
 
 SCHEMA = {
     "document_id": pl.String,
@@ -34,6 +35,10 @@ SCHEMA = {
     "tokens_scored": pl.Int64,
     "unit_weight": pl.Float64,
 }
+_OF_DOCUMENT = {
+    name: SCHEMA[name] for name in ("document_id", "group_id", "source_id", "unit_weight")
+}
+_BLOCK = 4096
 
 
 def batch_rows(
@@ -118,18 +123,25 @@ def documents_table(
     token_budget: int,
 ) -> pl.DataFrame:
     """Return the document table of a shard, one line per row, in row order."""
-    order = [i for members in plan(encoded, context, token_budget) for i in members]
-    known = set(order)
-    order += [i for i in range(len(encoded)) if i not in known]
-    return pl.DataFrame(
-        {
-            "document_id": [documents[i].document_id for i in order],
-            "group_id": [documents[i].group_id for i in order],
-            "source_id": [documents[i].source_id for i in order],
-            "kind": [kind] * len(order),
-            "place": order,
-            "tokens_scored": [encoded[i].scored for i in order],
-            "unit_weight": [float(unit_weights.get(documents[i].document_id, 1)) for i in order],
-        },
-        schema=SCHEMA,
+    order = plan(encoded, context, token_budget).order
+    silent = np.ones(len(encoded), dtype=bool)
+    silent[order] = False
+    order = np.concatenate([order, np.flatnonzero(silent)])
+    lengths, prompts = lengths_of(encoded)
+    lines = (
+        (y.document_id, y.group_id, y.source_id, float(unit_weights.get(y.document_id, 1)))
+        for y in documents
+    )
+    parts = []
+    # A block at a time: as objects, ids take many times their length.
+    while block := list(itertools.islice(lines, _BLOCK)):
+        parts.append(pl.DataFrame(block, schema=_OF_DOCUMENT, orient="row"))
+    return pl.concat(parts)[order].select(
+        "document_id",
+        "group_id",
+        "source_id",
+        pl.lit(kind).alias("kind"),
+        pl.Series("place", order, dtype=pl.Int64),
+        pl.Series("tokens_scored", (lengths - prompts).clip(min=0)[order], dtype=pl.Int64),
+        "unit_weight",
     )

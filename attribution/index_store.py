@@ -34,7 +34,7 @@ from attribution.files import canonical_json, sha256_file, write_atomically
 SHARD_FORMAT = "byline-index-shard/1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chunk:
     """A run of rows that is hashed as one.
 
@@ -42,20 +42,21 @@ class Chunk:
         first: its first row.
         rows: how many rows.
         sha256: of their bytes.
-        losses: summed loss of each row's document in nats; None where not finite.
+        losses: [rows], float64, summed loss of each row's document in nats; NaN where
+            not finite.
     """
 
     first: int
     rows: int
     sha256: str
-    losses: tuple[float | None, ...]
+    losses: np.ndarray
 
     def as_line(self) -> bytes:
         """Return the journal line of this chunk."""
         return canonical_json(
             {
                 "first": self.first,
-                "losses": list(self.losses),
+                "losses": [None if math.isnan(v) else v for v in self.losses.tolist()],
                 "rows": self.rows,
                 "sha256": self.sha256,
             }
@@ -74,15 +75,15 @@ class RowWriter:
 
     def _recover(self) -> int:
         """Cut off what no journal line promises (rule 1); return rows that are whole."""
-        chunks, good = [], 0
+        done = good = 0
         if self._journal_path.exists():
-            for raw in self._journal_path.read_bytes().splitlines(keepends=True):
-                chunk = _parse(raw)
-                if chunk is None:
-                    break
-                chunks.append(chunk)
-                good += len(raw)
-        done = sum(chunk.rows for chunk in chunks)
+            with self._journal_path.open("rb") as journal:
+                for raw in journal:
+                    chunk = _parse(raw)
+                    if chunk is None:
+                        break
+                    done += chunk.rows
+                    good += len(raw)
         size = self._rows_path.stat().st_size if self._rows_path.exists() else 0
         if size < done * self._row_bytes:
             raise IndexDamagedError(
@@ -106,7 +107,8 @@ class RowWriter:
         assert stored.shape == (len(losses), self._row_bytes), (stored.shape, self._row_bytes)
         data = stored.tobytes()
         _append_durably(self._rows_path, data)
-        kept = tuple(float(v) if math.isfinite(v) else None for v in losses)
+        kept = np.array(losses, dtype=np.float64)
+        kept[~np.isfinite(kept)] = math.nan
         chunk = Chunk(self.done, len(losses), hashlib.sha256(data).hexdigest(), kept)
         _append_durably(self._journal_path, chunk.as_line())
         self.done += len(losses)
@@ -161,16 +163,16 @@ class ShardReader:
         if checkpoint not in self._chunks:
             path = self.folder / f"chunks-{checkpoint}.jsonl"
             self._check_digest(path, self.manifest["files"][path.name])
-            chunks = [_parse(raw) for raw in path.read_bytes().splitlines(keepends=True)]
+            with path.open("rb") as journal:
+                chunks = [_parse(raw) for raw in journal]
             assert None not in chunks, f"{path} has a right digest and a wrong line"
             self._chunks[checkpoint] = [chunk for chunk in chunks if chunk is not None]
         return self._chunks[checkpoint]
 
     def stored(self, checkpoint: int) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (first row, [rows, B] uint8) of each chunk, hashed before its first use."""
-        data = self._mapped(checkpoint)
         for number, chunk in enumerate(self.chunks(checkpoint)):
-            yield chunk.first, self._part(data, checkpoint, number)
+            yield chunk.first, self._part(checkpoint, number)
 
     def take(self, checkpoint: int, rows: np.ndarray) -> np.ndarray:
         """Return some rows, [n, B] uint8; only the chunks that hold them are read and hashed.
@@ -180,30 +182,29 @@ class ShardReader:
             rows: [n], rising row numbers of this shard.
         """
         out = np.empty((len(rows), self._row_bytes[checkpoint]), dtype=np.uint8)
-        data = self._mapped(checkpoint)
         for number, chunk in enumerate(self.chunks(checkpoint)):
             begin, end = np.searchsorted(rows, [chunk.first, chunk.first + chunk.rows])
             if begin < end:
-                part = self._part(data, checkpoint, number)
+                part = self._part(checkpoint, number)
                 out[begin:end] = part[rows[begin:end] - chunk.first]
         return out
 
-    def _mapped(self, checkpoint: int) -> np.ndarray:
-        shape = (self.rows, self._row_bytes[checkpoint])
-        if not self.rows:
-            return np.empty(shape, dtype=np.uint8)
+    def _part(self, checkpoint: int, number: int) -> np.ndarray:
+        """Return the rows of a chunk, mapped, hashed where it was not before (rule 4).
+
+        Chunk by chunk, so that pages which were read are not held as long as the index is open.
+        """
+        chunk = self.chunks(checkpoint)[number]
+        width = self._row_bytes[checkpoint]
+        if not chunk.rows:
+            return np.empty((0, width), dtype=np.uint8)
         # Copy-on-write, because torch asks for a writable array; the file is not changed.
         path = self.folder / f"rows-{checkpoint}.bin"
-        return np.memmap(path, dtype=np.uint8, mode="c", shape=shape)
-
-    def _part(self, data: np.ndarray, checkpoint: int, number: int) -> np.ndarray:
-        """Return the rows of a chunk, hashed where it was not before (rule 4)."""
-        chunk = self.chunks(checkpoint)[number]
-        part = data[chunk.first : chunk.first + chunk.rows]
+        shape, offset = (chunk.rows, width), chunk.first * width
+        part = np.memmap(path, dtype=np.uint8, mode="c", offset=offset, shape=shape)
         if (checkpoint, number) not in self._checked:
             found = hashlib.sha256(part.data).hexdigest()
             if found != chunk.sha256:
-                path = self.folder / f"rows-{checkpoint}.bin"
                 raise IndexDamagedError(
                     f"{path}, rows {chunk.first} to {chunk.first + chunk.rows - 1}: "
                     f"sha256 {found[:12]}… is not the {chunk.sha256[:12]}… written at the "
@@ -214,8 +215,8 @@ class ShardReader:
 
     def losses(self, checkpoint: int) -> np.ndarray:
         """Return the summed loss of each row's document, [rows], float64, NaN where unknown."""
-        values = [loss for chunk in self.chunks(checkpoint) for loss in chunk.losses]
-        return np.array([math.nan if v is None else v for v in values], dtype=np.float64)
+        parts = [chunk.losses for chunk in self.chunks(checkpoint)]
+        return np.concatenate([np.empty(0), *parts])
 
     def verify(self) -> None:
         """Hash every file and every chunk.
@@ -268,7 +269,8 @@ def _parse(raw: bytes) -> Chunk | None:
         return None
     try:
         said = json.loads(raw)
-        return Chunk(said["first"], said["rows"], said["sha256"], tuple(said["losses"]))
+        losses = np.array(said["losses"], dtype=np.float64)
+        return Chunk(said["first"], said["rows"], said["sha256"], losses)
     except (ValueError, KeyError, TypeError):
         return None
 

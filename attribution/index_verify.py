@@ -15,14 +15,14 @@ who says so.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from attribution.corpus import Document, read_corpus
+from attribution.corpus_file import CorpusFile
 from attribution.errors import IndexDamagedError, IndexMismatchError, IndexSignatureError
 from attribution.files import sha256_of
 from attribution.half import BOUND as HALF_BOUND
@@ -86,7 +86,7 @@ def verify_index(
             f"the corpus of index {folder} is not at {path}; give it, or verify with sample 0"
         )
     texts = _indexed_documents(index, path)
-    rows = _sample(index, set(texts), sample, seed)
+    rows = _sample(index, texts, sample, seed)
     report["worst_difference"] = round(_compare_rows(index, texts, rows), 6)
     report["rows_recomputed"] = len(rows) * index.manifest.checkpoints
     return report
@@ -133,25 +133,24 @@ def _check_signature(kind: str, path: Path, data: bytes, key: str | None) -> str
     return None
 
 
-def _indexed_documents(index: GradientIndex, path: Path) -> dict[str, Document]:
+def _indexed_documents(index: GradientIndex, path: Path) -> CorpusFile:
     """Read the corpus the index was built from, or name the two digests."""
-    found = read_corpus(path)
+    found = CorpusFile(path)
     wanted = index.manifest.content["inputs"]["corpus"]
     if found.digest != wanted:
         raise IndexMismatchError(
             f"{path} has the digest {found.digest[:12]}…, the index was built from "
             f"{wanted[:12]}…; rows of other documents cannot be compared. Give that corpus"
         )
-    return {document.document_id: document for document in found}
+    return found
 
 
-def _compare_rows(
-    index: GradientIndex, texts: Mapping[str, Document], rows: Sequence[int]
-) -> float:
+def _compare_rows(index: GradientIndex, texts: CorpusFile, rows: Sequence[int]) -> float:
     """Make rows again at every checkpoint; return the worst relative difference."""
     names = index.documents["document_id"].to_list()
     attributor = Attributor(index)
-    encoded = [encode_document(texts[names[row]], attributor.tokenizer) for row in rows]
+    found = (texts[texts.place_of(names[row])] for row in rows)
+    encoded = [encode_document(document, attributor.tokenizer) for document in found]
     dtype = index.manifest.content["config"]["dtype"]
     limit = _TOLERANCE.get(dtype, _TOLERANCE_ONE_BIT)
     if index.manifest.content["config"].get("compute") == "bfloat16":
@@ -220,13 +219,14 @@ def index_info(folder: Path | str) -> dict[str, Any]:
     }
 
 
-def _sample(index: GradientIndex, known: set[str], count: int, seed: int) -> list[int]:
+def _sample(index: GradientIndex, corpus: CorpusFile, count: int, seed: int) -> list[int]:
     """Return rows of living trained documents with something to score, in row order."""
+    known = [document.document_id for document in corpus]
     able = index.documents.with_row_index("row").filter(
         pl.col("alive")
         & (pl.col("kind") == "trained")
         & (pl.col("tokens_scored") > 0)
-        & pl.col("document_id").is_in(sorted(known))
+        & pl.col("document_id").is_in(known)
     )["row"]
     draw = np.random.Generator(np.random.Philox(key=seed))
     count = min(count, able.len())

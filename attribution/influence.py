@@ -22,7 +22,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from attribution.batches import collate, plan
-from attribution.corpus import read_corpus
+from attribution.corpus_file import CorpusFile
 from attribution.errors import IndexMismatchError
 from attribution.gradients import LossModel, backward, recording
 from attribution.index_config import weights_digest
@@ -115,15 +115,23 @@ class Attributor:
         return self._final
 
     @cached_property
-    def texts(self) -> dict[str, str]:
-        """The text of each document, where the corpus is still the one that was indexed."""
+    def corpus(self) -> CorpusFile | None:
+        """The corpus, where it is still the one that was indexed."""
         path = self.index.corpus_file()
         if path is None or not path.is_file():
-            return {}
-        corpus = read_corpus(path)
-        if corpus.digest != self.index.manifest.content["inputs"]["corpus"]:
-            return {}
-        return {d.document_id: d.text for d in corpus if d.text is not None}
+            return None
+        corpus = CorpusFile(path)
+        wanted = self.index.manifest.content["inputs"]["corpus"]
+        return corpus if corpus.digest == wanted else None
+
+    def text_of(self, document_id: str) -> str | None:
+        """Return a document's text, where the corpus is at hand and has it as text."""
+        if self.corpus is None:
+            return None
+        try:
+            return self.corpus[self.corpus.place_of(document_id)].text
+        except KeyError:
+            return None  # Added after the build: its text is in another file.
 
     @property
     def tokenizer(self) -> Any | None:
@@ -184,8 +192,9 @@ class Attributor:
         Yields:
             (groups, [Q, block], float64), in the order of `index.groups`.
         """
-        rows = [self.index.group_rows(k) for k in range(self.index.manifest.checkpoints)]
-        return score_blocks(queries, rows)
+        index = self.index
+        rows = [partial(index.group_rows, k) for k in range(index.manifest.checkpoints)]
+        return score_blocks(queries, rows, index.groups.height)
 
     def queries(
         self, encoded: Sequence[Encoded], progress: Callable[[int, int], None] | None = None
@@ -212,36 +221,49 @@ class Attributor:
         influence = torch.zeros(len(encoded), self.index.documents.height, dtype=torch.float64)
         with pinned_threads(self.threads):
             queries, losses = self.queries(encoded, progress)
-            for k, part in enumerate(queries):
-                codec = self.index.codec(k)
-                folded = codec.fold(part)
-                for first, stored in self.index.stored(k):
-                    rows = slice(first, first + len(stored))
-                    influence[:, rows] += codec.dot(stored, folded).T.double()
+            for rows, block in self.document_blocks(queries):
+                influence[:, rows] += block
         influence[~losses.isfinite().all(0)] = 0.0
         dead = torch.from_numpy((~self.index.documents["alive"]).to_numpy().copy())
         influence[:, dead] = 0.0
         return Scores(influence, losses)
 
+    def document_blocks(self, queries: Sequence[Tensor]) -> Iterator[tuple[slice, Tensor]]:
+        """Score stored rows a chunk at a time, checkpoint after checkpoint.
+
+        Args:
+            queries: per checkpoint [Q, D], float32, as `queries` made them.
+
+        Yields:
+            (rows, [Q, chunk], float64): one checkpoint's part; the parts of a row add up.
+        """
+        for k, part in enumerate(queries):
+            codec = self.index.codec(k)
+            folded = codec.fold(part)
+            for first, stored in self.index.stored(k):
+                yield slice(first, first + len(stored)), codec.dot(stored, folded).T.double()
+
 
 def score_blocks(
-    queries: Sequence[Tensor], rows: Sequence[Tensor]
+    queries: Sequence[Tensor], rows: Sequence[Callable[[slice], Tensor]], count: int
 ) -> Iterator[tuple[slice, Tensor]]:
     """Multiply queries with rows, a block of rows at a time, summed over checkpoints.
 
     Args:
         queries: per checkpoint [Q, D], float32.
-        rows: per checkpoint [G, D], float32, mapped files as they are.
+        rows: per checkpoint what returns a block of rows, [block, D], float32; it is
+            asked for each block once and lets go of it, mapped pages included.
+        count: of rows.
 
     Yields:
         (rows, [Q, block], float64): checkpoints are added in their order (rule 1).
     """
     assert len(queries) == len(rows), (len(queries), len(rows))
-    for begin in range(0, len(rows[0]), _GROUP_ROWS):
-        part = slice(begin, min(begin + _GROUP_ROWS, len(rows[0])))
+    for begin in range(0, count, _GROUP_ROWS):
+        part = slice(begin, min(begin + _GROUP_ROWS, count))
         block = torch.zeros(len(queries[0]), part.stop - begin, dtype=torch.float64)
-        for one, two in zip(queries, rows, strict=True):
-            block += (one @ two[part].T).double()
+        for one, take in zip(queries, rows, strict=True):
+            block += (one @ take(part).T).double()
         yield part, block
 
 

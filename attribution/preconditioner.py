@@ -12,23 +12,22 @@ For one checkpoint and one layer, with labels sampled from the model:
    and the curvature can be fitted again without touching them.
 3. The output head is damped `HEAD_TIMES` as much: its eigenvalues follow the tokens'
    frequencies, and their mean lies far above most of them.
-4. The fit reads a sample of the documents, chosen by what they say and the seed, as
-   their sampled labels are: the order of the corpus changes nothing. A document that
-   is not finite is left out of it.
+4. The fit reads a sample of the documents (`fit_sample`). A document that is not finite
+   is left out of it.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from attribution.batches import Batch, collate, plan
+from attribution.batches import Batch
 from attribution.errors import GradientIndexError
-from attribution.gradients import LossModel, backward, label_draws, recording
+from attribution.fit_sample import DrawnBatches, sample_documents
+from attribution.gradients import LossModel, backward, recording
 from attribution.layers import TrackedLayer
 from attribution.low_rank import factor_bytes
 from attribution.projection import (
@@ -116,18 +115,6 @@ class Curvature:
         return self.eigenvalues.double() + damping * floor
 
 
-def sample_documents(encoded: Sequence[Encoded], config: FitConfig) -> list[int]:
-    """Choose the documents a fit reads (rule 4): positions in `encoded`, in order."""
-    able = [i for i, row in enumerate(encoded) if row.scored]
-    wanted = min(len(able), max(config.documents_min, round(config.share * len(able))))
-    drawn = {i: _drawn_number(config.seed, encoded[i].key) for i in able}
-    return sorted(sorted(able, key=lambda i: (drawn[i], i))[:wanted])
-
-
-def _drawn_number(seed: int, key: int) -> bytes:
-    return hashlib.blake2b(f"{seed} {key}".encode(), digest_size=8).digest()
-
-
 def fit(
     model: LossModel,
     layers: Sequence[TrackedLayer],
@@ -156,13 +143,13 @@ def fit(
         GradientIndexError: no document can be read, or the factors are not finite.
     """
     chosen = _chosen(encoded, config)
-    drawn = _drawn(encoded, chosen, config.seed, context, token_budget)
+    drawn = DrawnBatches(encoded, chosen, config.seed, context, token_budget)
     total = 2 * len(chosen)
     covariances = _covariances(model, layers, drawn, lambda n: progress(n, total))
     if not covariances.finite:
         # Rule 4: looked for only where needed, since it costs a pass of its own.
         chosen = _finite(model, layers, drawn, chosen)
-        drawn = _drawn(encoded, chosen, config.seed, context, token_budget)
+        drawn = DrawnBatches(encoded, chosen, config.seed, context, token_budget)
         total = 2 * len(chosen)
         covariances = _covariances(model, layers, drawn, lambda n: progress(n, total))
     bases, held = _bases(layers, covariances, config)
@@ -203,11 +190,11 @@ def refit(  # noqa: PLR0913 - as fit, and what it was
         GradientIndexError: no document can be read.
     """
     chosen = _chosen(encoded, config)
-    drawn = _drawn(encoded, chosen, config.seed, context, token_budget)
+    drawn = DrawnBatches(encoded, chosen, config.seed, context, token_budget)
     squares = _squares(model, layers, bases, drawn, lambda n: progress(n, len(chosen)))
     if not bool(squares.isfinite().all()):
         chosen = _finite(model, layers, drawn, chosen)
-        drawn = _drawn(encoded, chosen, config.seed, context, token_budget)
+        drawn = DrawnBatches(encoded, chosen, config.seed, context, token_budget)
         squares = _squares(model, layers, bases, drawn, lambda n: progress(n, len(chosen)))
     sums = [float(part.sum()) for part in torch.split(before.eigenvalues, list(before.widths))]
     held = [
@@ -218,7 +205,9 @@ def refit(  # noqa: PLR0913 - as fit, and what it was
 
 
 def _chosen(encoded: Sequence[Encoded], config: FitConfig) -> list[int]:
-    chosen = sample_documents(encoded, config)
+    chosen = sample_documents(
+        encoded, config.share, documents_min=config.documents_min, seed=config.seed
+    )
     if not chosen:
         raise GradientIndexError(
             "no document of the corpus has two tokens or more; there is nothing to fit on"
@@ -226,20 +215,10 @@ def _chosen(encoded: Sequence[Encoded], config: FitConfig) -> list[int]:
     return chosen
 
 
-def _drawn(
-    encoded: Sequence[Encoded], chosen: Sequence[int], seed: int, context: int, token_budget: int
-) -> list[tuple[Batch, Tensor]]:
-    """Return batches of the chosen documents, each with the numbers its labels come from."""
-    subset = [encoded[i] for i in chosen]
-    batches = [collate(subset, part, context) for part in plan(subset, context, token_budget)]
-    keys = [row.key for row in subset]
-    return [(batch, label_draws(keys, batch, seed)) for batch in batches]
-
-
 def _covariances(
     model: LossModel,
     layers: Sequence[TrackedLayer],
-    batches: Sequence[tuple[Batch, Tensor]],
+    batches: Iterable[tuple[Batch, Tensor]],
     progress: Callable[[int], None],
 ) -> CovarianceRecorder:
     """Sum the factors over the documents, with sampled labels."""
@@ -257,7 +236,7 @@ def _covariances(
 def _finite(
     model: LossModel,
     layers: Sequence[TrackedLayer],
-    batches: Sequence[tuple[Batch, Tensor]],
+    batches: Iterable[tuple[Batch, Tensor]],
     chosen: Sequence[int],
 ) -> list[int]:
     """Return the chosen documents whose loss, activations and gradients are finite.
@@ -285,7 +264,7 @@ def _squares(
     model: LossModel,
     layers: Sequence[TrackedLayer],
     bases: Sequence[LayerBasis],
-    batches: Sequence[tuple[Batch, Tensor]],
+    batches: Iterable[tuple[Batch, Tensor]],
     progress: Callable[[int], None],
 ) -> Tensor:
     """Sum the squared rows of documents with sampled labels, [D], float64."""

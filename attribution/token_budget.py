@@ -19,13 +19,14 @@ import resource
 import time
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from attribution.batches import Batch, collate, plan
 from attribution.gradients import LossModel, backward, recording
 from attribution.layers import TrackedLayer
 from attribution.recorders import FiniteRecorder
-from attribution.tokens import Encoded
+from attribution.tokens import Encoded, lengths_of
 
 USUAL = 4096
 SMALLEST, LARGEST = 1024, 1 << 17
@@ -54,10 +55,10 @@ def find_token_budget(
     Returns:
         The budget; `USUAL` where a search would not pay (rule 3).
     """
-    if sum(row.scored for row in encoded) < WORTH_IT:
+    lengths, prompts = lengths_of(encoded)
+    if int((lengths - prompts).clip(min=0).sum()) < WORTH_IT:
         return USUAL
-    lengths = [len(row.input_ids) for row in encoded]
-    longest = sorted(range(len(encoded)), key=lambda i: (-lengths[i], i))
+    longest = np.argsort(-lengths, kind="stable")
     best, speed, poorer = SMALLEST, 0.0, 0
     for budget in _budgets():
         batch = _first_batch(encoded, longest, context, budget)
@@ -89,7 +90,7 @@ def _budgets() -> list[int]:
 
 
 def _first_batch(
-    encoded: Sequence[Encoded], longest: Sequence[int], context: int, budget: int
+    encoded: Sequence[Encoded], longest: np.ndarray, context: int, budget: int
 ) -> Batch | None:
     """Return the largest batch under a budget; None where the corpus cannot fill it."""
     shortest = max(1, len(encoded[longest[0]].input_ids) // 2)

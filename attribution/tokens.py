@@ -15,14 +15,22 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, overload
+
+import numpy as np
 
 from attribution.corpus import Document, Query
 from attribution.errors import TokenizerMismatchError
+from attribution.files import ScratchFile
+
+_ID_BYTES = array("I").itemsize
+_HELD_IDS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -51,16 +59,51 @@ class Encoded:
 
 
 class EncodedRows(Sequence[Encoded]):
-    """Many rows in one array: four bytes a token, where a tuple of numbers takes over twenty."""
+    """Many rows whose tokens are in a file without a name: twenty bytes a row stay in memory.
 
-    def __init__(self, rows: Iterable[Encoded]) -> None:
-        self._ids = array("I")
-        self._ends = array("Q", [0])
-        self._prompts = array("I")
+    A part is a view of the same file. Rows are read one at a time and not mapped: mapped
+    pages would count as this process's memory.
+    """
+
+    def __init__(self, rows: Iterable[Encoded], scratch: Path | None = None) -> None:
+        """Write the rows to a file that ends with the process.
+
+        Args:
+            rows: read once.
+            scratch: folder of the file; the system's temporary folder when left out.
+        """
+        self._file = ScratchFile(scratch)
+        ends, prompts, held = array("Q", [0]), array("I"), array("I")
         for row in rows:
-            self._ids.extend(row.input_ids)
-            self._ends.append(len(self._ids))
-            self._prompts.append(row.prompt_length)
+            held.extend(row.input_ids)
+            ends.append(ends[-1] + len(row.input_ids))
+            prompts.append(row.prompt_length)
+            if len(held) >= _HELD_IDS:
+                self._file.append(held.tobytes())
+                held = array("I")
+        self._file.append(held.tobytes())
+        bounds = np.frombuffer(ends, dtype=np.uint64).astype(np.int64)
+        self._begins, self._ends = bounds[:-1], bounds[1:]
+        self._prompts = np.frombuffer(prompts, dtype=np.uint32)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, [N], int64."""
+        return self._ends - self._begins
+
+    @property
+    def prompt_lengths(self) -> np.ndarray:
+        """Leading tokens of each row that are not scored, [N], int64."""
+        return self._prompts.astype(np.int64)
+
+    def picked(self, places: Sequence[int] | slice) -> EncodedRows:
+        """Return some of the rows, in the order of their places, as a view."""
+        where: Any = places if isinstance(places, slice) else np.asarray(places, dtype=np.int64)
+        view = copy.copy(self)
+        vars(view).update(
+            _begins=self._begins[where], _ends=self._ends[where], _prompts=self._prompts[where]
+        )
+        return view
 
     def __len__(self) -> int:
         """Return how many rows there are."""
@@ -73,12 +116,28 @@ class EncodedRows(Sequence[Encoded]):
     def __getitem__(self, place: slice) -> EncodedRows: ...
 
     def __getitem__(self, place: int | slice) -> Encoded | EncodedRows:
-        """Return one row, or some of them as rows of the same kind."""
+        """Return one row, or some of them as a view."""
         if isinstance(place, slice):
-            return EncodedRows(self[i] for i in range(*place.indices(len(self))))
-        at = range(len(self))[place]
-        ids = self._ids[self._ends[at] : self._ends[at + 1]]
-        return Encoded(tuple(ids), self._prompts[at])
+            return self.picked(place)
+        begin, end = int(self._begins[place]), int(self._ends[place])
+        ids = array("I", self._file.read(_ID_BYTES * begin, _ID_BYTES * (end - begin)))
+        return Encoded(tuple(ids), int(self._prompts[place]))
+
+
+def pick(encoded: Sequence[Encoded], places: Sequence[int]) -> Sequence[Encoded]:
+    """Return some rows, in the order of their places; a view where the rows are in a file."""
+    if isinstance(encoded, EncodedRows):
+        return encoded.picked(places)
+    return [encoded[place] for place in places]
+
+
+def lengths_of(encoded: Sequence[Encoded]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the length and the prompt length of each row, [N] each, int64."""
+    if isinstance(encoded, EncodedRows):
+        return encoded.lengths, encoded.prompt_lengths
+    pairs = [(len(row.input_ids), row.prompt_length) for row in encoded]
+    both = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
 
 
 def encode_document(document: Document, tokenizer: Any | None) -> Encoded:
@@ -138,16 +197,23 @@ def windows(row: Encoded, context: int) -> list[Encoded]:
         scored tokens of the row, each once. Windows with nothing to score are
         left out; a row with nothing to score gives none.
     """
+    ids = row.input_ids
+    return [
+        Encoded(ids[begin:end], prompt)
+        for begin, end, prompt in cuts(len(ids), row.prompt_length, context)
+    ]
+
+
+def cuts(length: int, prompt_length: int, context: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (begin, end, prompt length) of each window of a row: what `windows` cuts out."""
     assert context >= 4, context
-    ids, cut = row.input_ids, []
     lead = context // 4
-    first_scored = row.prompt_length
-    while first_scored < len(ids):
+    first_scored = prompt_length
+    while first_scored < length:
         begin = 0 if first_scored < context else max(0, first_scored - lead)
-        end = min(begin + context, len(ids))
-        cut.append(Encoded(ids[begin:end], first_scored - begin))
+        end = min(begin + context, length)
+        yield begin, end, first_scored - begin
         first_scored = end
-    return cut
 
 
 def unscorable(encoded: Sequence[Encoded]) -> list[int]:
@@ -183,10 +249,10 @@ def check_agreement(documents: Sequence[Document], tokenizer: Any, *, checked: i
         TokenizerMismatchError: names the first document whose ids decode to a
             text that its own text does not contain.
     """
-    both = [row for row in documents if row.text and row.input_ids]
+    both = array("Q", (i for i, row in enumerate(documents) if row.text and row.input_ids))
     step = max(1, len(both) // checked)
     special = set(tokenizer.all_special_ids)
-    for document in both[::step]:
+    for document in (documents[i] for i in both[::step]):
         assert document.input_ids is not None
         assert document.text is not None
         ids = [token for token in document.input_ids if token not in special]

@@ -227,7 +227,7 @@ def _source(
         flags.append("within_decoys")
     if value <= 0:
         flags.append("harmful")
-    passage = attributor.texts.get(name)
+    passage = attributor.text_of(name)
     return Source(
         name,
         said["group_id"],

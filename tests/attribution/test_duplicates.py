@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from datasketch import MinHash, MinHashLSH
 
 from attribution.corpus import Document
 from attribution.duplicates import evidence_clusters, similarity
@@ -64,6 +65,39 @@ def test_the_order_of_the_corpus_does_not_change_the_clusters():
         random.Random(seed).shuffle(shuffled)
         assert evidence_clusters(shuffled) == straight
     assert len([row for row in straight if len(row.members) == 2]) == 12
+
+
+def proposed_by_the_library(documents, threshold=0.8):
+    """Cluster with the library's own table of signatures, every proposal compared."""
+    blank = MinHash(num_perm=128, seed=1)
+    table = MinHashLSH(threshold=threshold - 0.25, num_perm=128)
+    clusters = [{row.document_id} for row in documents]
+    for place, row in enumerate(documents):
+        words = row.text.encode().split()
+        signature = blank.copy()
+        signature.update_batch({b" ".join(words[i : i + 5]) for i in range(len(words) - 4)})
+        for other in table.query(signature):
+            if similarity(documents[other], row) >= threshold:
+                joined = clusters[other] | clusters[place]
+                for name in joined:
+                    clusters[int(name)] = joined
+        table.insert(place, signature)
+    return sorted({tuple(sorted(row)) for row in clusters if len(row) > 1})
+
+
+def test_clusters_from_columns_on_disk_are_those_of_the_librarys_own_table():
+    """Keeping signatures out of memory proposes the same pairs."""
+    draw = random.Random(4)
+    documents = []
+    for kind in range(20):
+        for _ in range(5):
+            near = passage(kind, 60)
+            for place in draw.sample(range(60), draw.choice([0, 1, 1, 2, 3, 6])):
+                near[place] = f"changed{draw.random()}"
+            documents.append(document(f"{len(documents):03d}", near))
+    found = clusters(documents)
+    assert found == proposed_by_the_library(documents)
+    assert {len(row) for row in found} >= {2, 3, 4}
 
 
 def test_clusters_are_closed_under_joining():

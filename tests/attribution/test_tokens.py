@@ -17,6 +17,8 @@ from attribution.tokens import (
     encode_document,
     encode_output,
     encode_query,
+    lengths_of,
+    pick,
     unscorable,
     windows,
 )
@@ -35,13 +37,19 @@ def test_every_scored_token_is_scored_in_exactly_one_window(length, prompt, cont
     assert scored == list(range(prompt, length))
 
 
-def test_many_rows_in_one_array_are_the_rows_they_were_made_of():
-    """What saves memory changes no token, empty rows and slices included."""
+def test_rows_in_a_file_are_the_rows_they_were_made_of():
+    """What saves memory changes no token, empty rows and parts included."""
     rows = [Encoded((5, 6, 70_000), 2), Encoded((), 1), Encoded((9,), 1), Encoded((1, 2), 1)]
     kept = EncodedRows(iter(rows))
     assert list(kept) == rows
     assert list(kept[1:]) == rows[1:]
+    assert list(kept[::-2]) == rows[::-2]
+    assert list(kept[1:][1:3]) == rows[2:4]
+    assert list(kept.picked([2, 0])) == list(pick(rows, [2, 0])) == [rows[2], rows[0]]
     assert kept[-1] == rows[-1]
+    for form in (rows, kept):
+        lengths, prompts = lengths_of(form)
+        assert (lengths.tolist(), prompts.tolist()) == ([3, 0, 1, 2], [2, 1, 1, 1])
     with pytest.raises(IndexError):
         kept[4]
 

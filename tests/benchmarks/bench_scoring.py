@@ -52,7 +52,11 @@ def stream_groups(folder: Path, outputs: int, works: int, numbers: int, threads:
         with path.open("wb") as stream:
             for _ in range(0, works, 1000):
                 torch.randn(1000, numbers, generator=draw).numpy().tofile(stream)
-    rows = torch.from_numpy(np.memmap(path, dtype="<f4", mode="c", shape=(works, numbers)))
+
+    def mapped(part: slice) -> torch.Tensor:
+        shape, offset = (part.stop - part.start, numbers), 4 * numbers * part.start
+        return torch.from_numpy(np.memmap(path, "<f4", mode="c", offset=offset, shape=shape))
+
     queries = torch.randn(outputs, numbers, generator=draw)
     block = torch.randn(512, numbers, generator=draw)
     rates = []
@@ -62,7 +66,7 @@ def stream_groups(folder: Path, outputs: int, works: int, numbers: int, threads:
         rates.append(2 * outputs * 512 * numbers / (time.perf_counter() - begun) / 1e9)
     totals = torch.zeros(outputs, dtype=torch.float64)
     begun = time.perf_counter()
-    for _, part in score_blocks([queries], [rows]):
+    for _, part in score_blocks([queries], [mapped], works):
         totals += part.sum(1)
     took = time.perf_counter() - begun
     rate = 2 * outputs * works * numbers / took / 1e9
