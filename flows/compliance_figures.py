@@ -1,37 +1,16 @@
-"""Single figures of the compliance report: versions, method and its validation, privacy."""
+"""How influence was measured in a period: the method, its completeness and its generic part."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from importlib.metadata import version
 
-from flows.artefacts import read_manifest, sha256_file
+from flows.artefacts import read_manifest
 from flows.estimation import ESTIMATES_FORMAT, INFLUENCE_FORMAT
 from flows.publish import ClosedPeriod
-from flows.publish_inputs import model_versions
-from ledger.checkpoint import read_checkpoint
 from reports.compliance_inputs import Figure
 from reports.render.text import count, percent
 
 PPT = 10**12
-
-
-def version_figures(closed: ClosedPeriod) -> Iterator[Figure]:
-    """Name model, corpus, catalogue, index and code."""
-    workspace = closed.workspace
-    versions = ", ".join(model_versions(closed.plan)) or "none logged"
-    yield Figure("Model versions logged", versions, "outputs/*.parquet, column model_version")
-    files = {
-        "Model recipe": workspace.model / "recipe.json",
-        "Corpus": workspace.corpus,
-        "Catalogue": workspace.catalogue,
-        "Index": workspace.index / "manifest.json",
-    }
-    for label, path in files.items():
-        if path.exists():
-            yield Figure(label, sha256_file(path), workspace.relative(path))
-    yield Figure("Code", f"byline {version('byline')}", "`byline --version`")
 
 
 def method_figures(closed: ClosedPeriod) -> Iterator[Figure]:
@@ -68,22 +47,3 @@ def method_figures(closed: ClosedPeriod) -> Iterator[Figure]:
             "Specific part of shares", percent(PPT - generic // pool),
             "1 less the generic part",
         )  # fmt: skip
-
-
-def privacy_figures(closed: ClosedPeriod) -> Iterator[Figure]:
-    """Count texts dropped, erasures, and who looked at raw text."""
-    dropped = 0
-    for night in closed.plan.accruals.nights:
-        manifest = read_manifest(night.night.manifest("estimates"), ESTIMATES_FORMAT)
-        assert manifest["name"] == night.night.name, manifest["name"]
-        dropped += b'"retention"' in night.night.manifest("outputs").read_bytes()
-    actions = Counter(record.access.action for record in closed.books.accesses())
-    nights = len(closed.plan.accruals.nights)
-    yield Figure("Nights whose texts were dropped", f"{dropped} of {nights}", "outputs manifests")
-    where = "access records in entries.jsonl"
-    yield Figure("Erasures of personal data", count(actions["erase"]), where)
-    yield Figure("Traces of texts", count(actions["trace"]), where)
-    yield Figure("Views and exports", count(actions["view"] + actions["export"]), where)
-    stored = closed.books.checkpoints()
-    size = read_checkpoint(stored[-1].note).size
-    yield Figure("Log that holds these records", f"{count(size)} leaves", "checkpoint.note")

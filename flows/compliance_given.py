@@ -1,15 +1,12 @@
-"""What people and other runs hand to the compliance report: a signed assertion, an evaluation.
+"""What people hand to the compliance report: assertion, certified revenue, findings, roles.
 
-1. The assertion is a YAML file that the officer and the auditor keep; the report cites it by
-   digest and adds nothing to it. Unknown keys and missing ones are refused.
-2. The evaluation is the JSON of `byline evaluate run`; by default `evaluation/evaluation.json` of
-   the workspace. What it does not have, the report says it does not have.
+A YAML file that the officer and the auditor keep; the report cites it by digest and adds nothing
+to it. Unknown keys and missing ones are refused.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,14 +15,26 @@ import yaml
 
 from flows.artefacts import sha256_file
 from flows.errors import FlowError
-from flows.workspace import Workspace
 from reports.compliance_inputs import Assertion, Figure, Finding, ReservationFact
 
 ASSERTION_FORMAT = "byline-assertion/1"
-SCOREBOARD_FORMATS = ("byline-scoreboard/1", "byline-scoreboard/2")
-KEYS = ("format", "period", "assertion", "reservations", "findings", "distribution", "roles")
-MONEY = "linear/removal"
-_Fact = TypeVar("_Fact", Assertion, Finding, ReservationFact)
+KEYS = (
+    "format", "period", "assertion", "revenue", "reservations", "findings", "distribution", "roles",
+    "signature",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The period's revenue as somebody certifies it, in whole currency of the pool ("8333.33")."""
+
+    amount: str
+    certified_by: str
+    certified_on: str
+    what: str = "revenue of the period"
+
+
+_Fact = TypeVar("_Fact", Assertion, Certificate, Finding, ReservationFact)
 
 
 class GivenFileError(FlowError):
@@ -42,6 +51,7 @@ class Given:
     Args:
         source: the file and its digest, as the report cites it.
         assertion: the management's text, who signed it (an id), when.
+        revenue: the certified revenue, by whom and when.
         reservations: rights reservations seen at sources.
         findings: open findings; empty when the auditor says there are none.
         distribution: who gets the report, by id.
@@ -50,6 +60,7 @@ class Given:
 
     source: str = ""
     assertion: Assertion | None = None
+    revenue: Certificate | None = None
     reservations: tuple[ReservationFact, ...] | None = None
     findings: tuple[Finding, ...] | None = None
     distribution: tuple[str, ...] = ()
@@ -80,13 +91,14 @@ def read_given(path: Path, period: str) -> Given:
         said = content.get("period")
         raise GivenFileError(path, f"it is about {said!r}, not {period}", "Give that period's file")
     source = f"{path.name}, sha256 {sha256_file(path)[:16]}"
-    signed = content.get("assertion")
+    signed, revenue = content.get("assertion"), content.get("revenue")
     roles = content.get("roles") or {}
     if not isinstance(roles, Mapping):
         raise GivenFileError(path, f"roles is {roles!r}", "Write one name: text a line")
     return Given(
         source,
         None if signed is None else _fact(path, "assertion", Assertion, signed),
+        None if revenue is None else _fact(path, "revenue", Certificate, revenue),
         _facts(path, content, "reservations", ReservationFact),
         _facts(path, content, "findings", Finding),
         tuple(str(one) for one in content.get("distribution") or ()),
@@ -114,59 +126,3 @@ def _fact(path: Path, where: str, kind: type[_Fact], given: Any) -> _Fact:
         return kind(**{str(name): str(value).strip() for name, value in given.items()})
     except TypeError as problem:
         raise GivenFileError(path, f"{where}: {problem}", "Add what is missing") from problem
-
-
-def evaluation_file(workspace: Workspace, chosen: Path | None) -> Path | None:
-    """Name the evaluation to read: the one chosen, the workspace's own, or None."""
-    own = workspace.root / "evaluation" / "evaluation.json"
-    return chosen or (own if own.exists() else None)
-
-
-def evaluation_figures(path: Path) -> Iterator[Figure]:
-    """Give LDS, misallocated money and what decoys say, method by method.
-
-    Args:
-        path: `evaluation.json` of `byline evaluate run`.
-
-    Raises:
-        GivenFileError: it is another file.
-    """
-    try:
-        result = json.loads(path.read_bytes())
-        if result["format"] not in SCOREBOARD_FORMATS:
-            raise ValueError(result["format"])  # noqa: TRY301
-        rows = [row for row in result["rows"] if "skipped" not in row]
-        yield from _figures(result, rows, f"{path.name}, sha256 {sha256_file(path)[:16]}")
-    except (ValueError, KeyError, TypeError) as problem:
-        told = f"is not what `byline evaluate run` writes ({problem!r})"
-        raise GivenFileError(path, told, "Give its evaluation.json") from problem
-
-
-def _figures(
-    result: Mapping[str, Any], rows: list[Mapping[str, Any]], source: str
-) -> Iterator[Figure]:
-    truth = result["truth"]
-    yield Figure(
-        "Evaluation by retraining",
-        f"{truth['documents']} documents of {truth['creators']} creators, {truth['queries']} "
-        f"outputs, {sum(truth['retrains'].values())} retrains",
-        source,
-    )
-    if any("misallocated" in row for row in rows):
-        ranked = sorted((row["misallocated"][MONEY], row["name"]) for row in rows)
-        (low, best), (high, worst) = ranked[0], ranked[-1]
-        text = f"{len(rows)}: {low:.1f} % ({best}) to {high:.1f} % ({worst}) misallocated"
-        yield Figure("Methods side by side", text, source)
-    for row in rows:
-        name = row["name"]
-        for label, key in (("documents", "lds_documents"), ("creators", "lds_creators")):
-            if found := row.get(key):
-                text = f"{found['mean']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
-                yield Figure(f"LDS over {label}, {name}", text, source)
-        if MONEY in row.get("misallocated", {}):
-            low, high = row["misallocated_interval"][MONEY]
-            text = f"{row['misallocated'][MONEY]:.1f} % [{low:.1f}, {high:.1f}] of the pool"
-            yield Figure(f"Misallocated money, {name}", text, source)
-        generic = (row.get("decoys") or {}).get("generic_share")
-        if generic is not None:
-            yield Figure(f"Generic part by decoys, {name}", f"{100 * generic:.0f} %", source)

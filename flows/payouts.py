@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -175,6 +175,30 @@ def draft(
     )
     write_bytes(path, data)
     return load(workspace, books, batch_id)
+
+
+def position(
+    workspace: Workspace, books: LedgerStore, scheme: str = ""
+) -> Iterator[tuple[Owed, str]]:
+    """Say of everything that is owed why the next batch would not pay it.
+
+    Args:
+        workspace: whose settings and agreements.
+        books: the open ledger.
+        scheme: iban or us; either when empty.
+
+    Yields:
+        What is owed, and the reason; "" where it can be paid.
+    """
+    held = {payee: one.reason for payee, one in holds_of(books.accesses()).items()}
+    busy = _busy(workspace, books)
+    for line in _owed(workspace, books, held):
+        _, _, bank = next(reversed(_bank_fields(books, line.payee_id)), ("", "", None))
+        why = line.held or (f"in batch {busy[line.payee_id]}" if line.payee_id in busy else "")
+        fitting = bank if not scheme else _fitting(bank, scheme)
+        batch = draft_batch("none", "2000-01", "nobody", [replace(line, held=why, bank=fitting)])
+        left = [one.reason for one in batch.left_out if not batch.payouts]
+        yield line, left[0] if left else ""
 
 
 def load(workspace: Workspace, books: LedgerStore, batch_id: str) -> StoredBatch:

@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from reports.compliance_inputs import ComplianceInputs, Figure
+from reports.compliance_inputs import ComplianceInputs, Figure, Gap
 from reports.compliance_sections import (
-    Gap,
     SectionBody,
     adjustments_body,
     controls_body,
@@ -31,6 +30,7 @@ from reports.compliance_sections import (
     reservations_body,
     stages_body,
     suspense_body,
+    table_of,
 )
 from reports.compliance_usage import filters_body, sampling_body, usage_body
 from reports.render.document import (
@@ -46,6 +46,7 @@ from reports.render.document import (
 from reports.statement import plain
 
 FORMAT: Final = "byline-compliance-report/1"
+SIGNED_FILE: Final = "the assertion file"
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,9 @@ def compliance_sections(inputs: ComplianceInputs) -> tuple[Section, ...]:
         content = body(inputs)
         extra = inputs.figures.get(number, ())
         figures = (*content.figures, *extra)
-        made.append(
-            Section(number, title, SectionBody(content.text, figures, content.tables, content.gaps))
-        )
+        tables = (*content.tables, *map(table_of, inputs.tables.get(number, ())))
+        gaps = (*content.gaps, *inputs.gaps.get(number, ()))
+        made.append(Section(number, title, SectionBody(content.text, figures, tables, gaps)))
     return tuple(made)
 
 
@@ -112,6 +113,7 @@ def compliance_json(inputs: ComplianceInputs) -> bytes:
     """Write the report as canonical JSON: sections with figures, sources and gaps."""
     document = {
         "format": FORMAT,
+        "links": dict(sorted(inputs.links.items())),
         "report_id": inputs.report_id,
         "period": inputs.period,
         "status": inputs.status,
@@ -138,6 +140,7 @@ def sources(inputs: ComplianceInputs) -> set[str]:
     for section in compliance_sections(inputs):
         for made in section.body.tables:
             cited |= {text for row in made.rows for c in row.cells for text in (c.text, c.sub)}
+            cited |= {made.source.text} if made.source else set()
     return cited - {""}
 
 
@@ -155,11 +158,15 @@ def _linked(block: Block, links: Mapping[str, str]) -> Block:
         )
         for row in block.rows
     )
-    return replace(block, rows=rows)
+    source = block.source
+    if source is not None:
+        source = replace(source, href=links.get(source.text, ""))
+    return replace(block, rows=rows, source=source)
 
 
 def _table_json(table: Table) -> dict[str, object]:
     return {
+        **({"source": table.source.text} if table.source else {}),
         "label": table.label,
         "columns": [column.label for column in table.columns],
         "rows": [
@@ -219,19 +226,25 @@ def _scope(inputs: ComplianceInputs) -> SectionBody:
     scope = (
         Figure("Report", f"{inputs.report_id}, {inputs.status}", "this report"),
         Figure("Period", f"{inputs.period_start} to {inputs.period_end}", "this report"),
-        Figure("Distribution", ", ".join(inputs.distribution) or "not decided", "this report"),
     )
-    gaps: tuple[Gap, ...] = ()
+    gaps = []
+    if inputs.distribution:
+        told = Figure("Distribution", ", ".join(inputs.distribution), SIGNED_FILE)
+        scope = (*scope, told)
+    else:
+        why = "Who gets the report is not in the books."
+        gaps.append(Gap("distribution list", why, "Give --assertion FILE with distribution: [ID]."))
     if not inputs.versions:
-        gaps = (Gap("versions of model, corpus, index and code", "No manifest was given."),)
-    return SectionBody("", (*scope, *inputs.versions), (), gaps)
+        gaps.append(Gap("versions of model, corpus, index and code", "No manifest was given."))
+    return SectionBody("", (*scope, *inputs.versions), (), tuple(gaps))
 
 
 def _assertion(inputs: ComplianceInputs) -> SectionBody:
     said = inputs.assertion
     if said is None:
         why = "Nobody has signed one for this period; software cannot make one."
-        gap = Gap("management assertion", why, "An officer signs the text and is named here by id.")
+        remedy = "An officer signs the text; give it with --assertion FILE."
+        gap = Gap("management assertion", why, remedy)
         return SectionBody(gaps=(gap,))
     signed = f"{said.signed_by}, {said.signed_on}"
     source = inputs.assertion_source or "access log of the ledger"
@@ -248,8 +261,9 @@ def _system(inputs: ComplianceInputs) -> SectionBody:
     )
     gaps: tuple[Gap, ...] = ()
     if 3 not in inputs.figures:
-        why = "Roles and sub-processors are the operator's and are not in the books."
-        gaps = (Gap("roles, sub-processors, places of processing", why),)
+        why = "They are the operator's own and are not in the books."
+        remedy = "Give --assertion FILE with roles: {NAME: TEXT}."
+        gaps = (Gap("sub-processors, places of processing", why, remedy),)
     steps = "ingest, filter, sample, attribute, estimate, settle, seal; close and publish monthly"
     return SectionBody(text, (Figure("Steps", steps, "ARCHITECTURE.md"),), (), gaps)
 
@@ -298,7 +312,7 @@ _SECTIONS: Final[tuple[tuple[str, Callable[[ComplianceInputs], SectionBody]], ..
             "annexes",
             "drafts of public summaries",
             "No draft was made for this period.",
-            "Make them with the disclosure report.",
+            "Make them with `byline report disclosure` and `byline report lookup`.",
         ),
     ),
     (
@@ -307,7 +321,7 @@ _SECTIONS: Final[tuple[tuple[str, Callable[[ComplianceInputs], SectionBody]], ..
             "reperformance",
             "seeds, digests and commands",
             "No audit pack was written for this period.",
-            "Write it with `byline audit pack`.",
+            "Write it with `byline audit pack --period`.",
         ),
     ),
     ("Open findings, responses and sign-offs", findings_body),

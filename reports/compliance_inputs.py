@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from reports.render.document import Cell
 from reports.statement_inputs import AdjustmentLine, CheckpointRef, PoolReconciliation
 
 
@@ -32,6 +33,36 @@ class Figure:
     def __post_init__(self) -> None:
         """Refuse a figure nobody could check."""
         assert self.source, f"figure {self.label!r} has no source"
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What a section lacks, why, and what would fill it."""
+
+    what: str
+    why: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class FactTable:
+    """Lines of a section with the file, query or command that gives them.
+
+    Args:
+        label: what it shows.
+        heads: names of the columns; ">" sets one to the right, "=" makes it the wide one.
+        rows: final texts.
+        source: file, query or command; never empty.
+    """
+
+    label: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[Cell | str, ...], ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        """Refuse lines nobody could check."""
+        assert self.source, f"table {self.label!r} has no source"
 
 
 @dataclass(frozen=True)
@@ -64,6 +95,7 @@ class CoverageFact:
     documents: int
     tokens: int
     payable: bool = False
+    licence: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,27 +144,37 @@ class SamplingFact:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the reconciliation from usage to bank, in units, with its source."""
+    """One stage of the reconciliation from usage to bank, in units, with its source.
+
+    Stages of one currency follow one another; "" is the report's. A stage of another currency
+    begins a chain of its own, since unlike currencies are never compared.
+    """
 
     name: str
     units: int
     source: str
     why_different: str = ""
+    currency: str = ""
 
 
 @dataclass(frozen=True)
 class SuspenseFact:
-    """A suspense balance: account, units owed, since when the oldest part, what is done."""
+    """A suspense balance: account, units owed, since when the oldest part, what is done.
+
+    `by_age` gives the units by days of age: "to 30", "to 90", "to 365", "older".
+    """
 
     account_id: str
     units: int
     oldest_on: str
     action: str
+    currency: str = ""
+    by_age: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class PayoutFact:
-    """One payout file: id, digest, payments, units, and counts by state."""
+    """One payout file in one currency: id, digest, payments, units, and counts by state."""
 
     batch_id: str
     file_sha256: str
@@ -140,6 +182,7 @@ class PayoutFact:
     units: int
     states: Mapping[str, int]
     left_out_units: int = 0
+    currency: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,9 +225,10 @@ class ComplianceInputs:
     """All facts of one period's compliance report.
 
     None, or an empty tuple where the module says so, means not known: the section
-    says it. Amounts are units of `currency`. `figures` gives further figures by
-    section number (3, 8, 16 ...), each with its source. `links` gives the place of a
-    source, relative to the report's folder, where it is a file.
+    says it. Amounts are units of `currency`. `figures`, `tables` and `gaps` give further
+    ones by section number, each with its source. `appeals` counts what people took back of
+    the filters' decisions. `links` gives the place of a source, relative to the report's
+    folder, where it is a file.
     """
 
     report_id: str
@@ -218,5 +262,8 @@ class ComplianceInputs:
     annexes: tuple[Figure, ...] | None = None
     reperformance: tuple[Figure, ...] | None = None
     findings: tuple[Finding, ...] | None = None
+    appeals: int | None = None
     figures: Mapping[int, tuple[Figure, ...]] = field(default_factory=dict)
+    tables: Mapping[int, tuple[FactTable, ...]] = field(default_factory=dict)
+    gaps: Mapping[int, tuple[Gap, ...]] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)

@@ -7,27 +7,36 @@ and what would fill it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from reports.compliance_inputs import ComplianceInputs, Figure
+from reports.compliance_inputs import (
+    AgreementFact,
+    ComplianceInputs,
+    CoverageFact,
+    FactTable,
+    Figure,
+    Gap,
+    Stage,
+)
 from reports.errors import StatementDoesNotFootError
 from reports.render.document import Cell, Column, Row, Table
 from reports.render.text import DASH, amount, amount_text, count, percent
 from reports.statement_inputs import POOL_DESTINATIONS
 
 PPT: Final = 10**12
-
-
-@dataclass(frozen=True)
-class Gap:
-    """What a section lacks, why, and what would fill it."""
-
-    what: str
-    why: str
-    remedy: str = ""
+# Lines shown of a list that may have ten thousand; the whole list is a file beside the report.
+SHOWN: Final = 20
+AGES: Final = ("to 30", "to 90", "to 365", "older")
+LEAVES: Final = "entries.jsonl of the audit pack"
+TRIAL_BALANCE: Final = "trial_balance.csv"
+EVALUATE: Final = (
+    "Run `byline evaluate run --setup DIR --out evaluation` in the workspace, or give "
+    "--evaluation FILE."
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,9 @@ class SectionBody:
     gaps: tuple[Gap, ...] = ()
 
 
-def table(label: str, heads: Sequence[str], rows: Sequence[Sequence[Cell | str]]) -> Table:
+def table(
+    label: str, heads: Sequence[str], rows: Sequence[Sequence[Cell | str]], source: str = ""
+) -> Table:
     """Make a small table; a head that begins with ">" is set to the right, "=" is the wide one."""
     columns = tuple(
         Column(
@@ -53,46 +64,84 @@ def table(label: str, heads: Sequence[str], rows: Sequence[Sequence[Cell | str]]
     lines = tuple(
         Row(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in row)) for row in rows
     )
-    return Table(columns, lines, label, "None.", small=True)
+    return Table(columns, lines, label, "None.", small=True, source=_cited(source))
+
+
+def table_of(fact: FactTable) -> Table:
+    """Make a table of lines that were handed over with their source."""
+    return table(fact.label, fact.heads, fact.rows, fact.source)
+
+
+def _cited(source: str) -> Cell | None:
+    return Cell(source) if source else None
 
 
 def licences_body(inputs: ComplianceInputs) -> SectionBody:
     """Agreements in force, what changed, and how much of the corpus they cover."""
-    gaps, tables, figures = [], [], []
+    gaps: list[Gap] = []
+    tables: list[Table] = []
+    figures: list[Figure] = []
     if inputs.agreements is None:
         gaps.append(Gap("licence register", "No agreement book was given."))
     else:
-        rows = [
-            (
-                Cell(f"{a.agreement_id} v{a.version}", sub=a.licensor),
-                a.effective_from,
-                a.effective_to or "open",
-                count(a.works),
-                a.change or DASH,
-            )
-            for a in inputs.agreements
-        ]
-        heads = ("=Agreement", "From", "To", ">Works", "Change")
-        tables.append(table("Agreements in force", heads, rows))
-        source = "agreements table, version in force on the last day of the period"
-        figures.append(Figure("Agreements in force", count(len(rows)), source))
+        figures, tables = _register(inputs.agreements, register_source(inputs.period))
     if inputs.coverage is None:
         gaps.append(Gap("coverage of the corpus", "No corpus manifest was given."))
     else:
-        tokens = sum(part.tokens for part in inputs.coverage)
-        parts = [
-            (
-                part.standing.replace("_", " "),
-                count(part.documents),
-                count(part.tokens),
-                percent(round(Fraction(part.tokens * PPT, tokens))) if tokens else DASH,
-                "yes" if part.payable else "no",
-            )
-            for part in inputs.coverage
-        ]
-        heads = ("=Standing", ">Documents", ">Tokens", ">Of tokens", "Payable")
-        tables.append(table("Corpus by legal standing", heads, parts))
+        tables.append(_coverage(inputs.coverage))
     return SectionBody("", tuple(figures), tuple(tables), tuple(gaps))
+
+
+def register_source(period: str) -> str:
+    """Name the file that holds the whole register of agreements, beside the report."""
+    return f"reports/{period}/compliance.agreements.csv"
+
+
+def _register(agreements: Sequence[AgreementFact], source: str) -> tuple[list[Figure], list[Table]]:
+    """Count the agreements, and list those with the most works; a long list is not shown whole."""
+    changes = Counter(a.change for a in agreements if a.change)
+    figures = [
+        Figure("Agreements in force", count(len(agreements)), source),
+        Figure("Works under them", count(sum(a.works for a in agreements)), source),
+        Figure(
+            "Changes in the period",
+            ", ".join(f"{n} {change}" for change, n in sorted(changes.items())) or "none",
+            source,
+        ),
+    ]
+    # What changed comes first: an auditor reads the differences.
+    shown = sorted(agreements, key=lambda a: (not a.change, -a.works, a.agreement_id))[:SHOWN]
+    rows = [
+        (
+            Cell(f"{a.agreement_id} v{a.version}", sub=a.licensor),
+            a.effective_from,
+            a.effective_to or "open",
+            count(a.works),
+            a.change or DASH,
+        )
+        for a in shown
+    ]
+    heads = ("=Agreement", "From", "To", ">Works", "Change")
+    label = "Agreements in force"
+    if len(agreements) > SHOWN:
+        label += f": {SHOWN} of {count(len(agreements))}, what changed and the most works first"
+    return figures, [table(label, heads, rows, source)]
+
+
+def _coverage(coverage: Sequence[CoverageFact]) -> Table:
+    tokens = sum(part.tokens for part in coverage)
+    rows = [
+        (
+            Cell(part.standing.replace("_", " "), sub=part.licence),
+            count(part.documents),
+            count(part.tokens),
+            percent(round(Fraction(part.tokens * PPT, tokens))) if tokens else DASH,
+            "yes" if part.payable else "no",
+        )
+        for part in coverage
+    ]
+    heads = ("=Standing", ">Documents", ">Tokens", ">Of tokens", "Payable")
+    return table("Corpus by legal standing", heads, rows, "corpus/catalogue.json")
 
 
 def reservations_body(inputs: ComplianceInputs) -> SectionBody:
@@ -100,8 +149,8 @@ def reservations_body(inputs: ComplianceInputs) -> SectionBody:
     if inputs.reservations is None:
         gap = Gap(
             "rights reservations",
-            "No snapshot of robots.txt, RSL, AIPREF or TDMRep is in the corpus register.",
-            "Store a snapshot per source when it is acquired.",
+            "No snapshot of robots.txt, RSL or AIPREF was imported as evidence.",
+            "Import one per source with `byline agreements import`, or give --assertion FILE.",
         )
         return SectionBody(gaps=(gap,))
     rows = [
@@ -123,16 +172,21 @@ def method_body(inputs: ComplianceInputs) -> SectionBody:
         gap = Gap(
             "method and validation",
             "No run manifest or evaluation was given.",
-            "Run `byline evaluate` and hand over its manifest.",
+            EVALUATE,
         )
         return SectionBody(text, gaps=(gap,))
     labels = " ".join(figure.label.lower() for figure in inputs.method)
-    wanted = {"lds": "LDS", "misallocated": "misallocated money", "generic": "generic part"}
+    wanted = {
+        "lds": "LDS",
+        "misallocated": "misallocated money",
+        "generic": "generic part",
+        "would move": "agreement between methods",
+    }
     missing = [name for word, name in wanted.items() if word not in labels]
-    gaps = tuple(
-        Gap(name, "The manifests given do not have it.", "Run `byline evaluate`.")
-        for name in missing
-    )
+    gaps: tuple[Gap, ...] = ()
+    if missing:
+        why = "They need retraining, and no evaluation that has them was given."
+        gaps = (Gap(", ".join(missing), why, EVALUATE),)
     return SectionBody(text, inputs.method, (), gaps)
 
 
@@ -141,7 +195,8 @@ def pools_body(inputs: ComplianceInputs) -> SectionBody:
     gaps = []
     if inputs.revenue is None:
         why = "Revenue is taken from the usage logs; no certificate of the accounts was given."
-        gaps.append(Gap("revenue certificate", why, "Have the officer certify the revenue."))
+        remedy = "An officer certifies it; give --assertion FILE with revenue: {amount: ...}."
+        gaps.append(Gap("revenue certificate", why, remedy))
     if inputs.pools is None:
         gaps.append(Gap("pools", "No period was closed."))
         return SectionBody(figures=inputs.revenue or (), gaps=tuple(gaps))
@@ -158,7 +213,8 @@ def pools_body(inputs: ComplianceInputs) -> SectionBody:
         ]
         rows.append(("Pool", amount(pool.pool_units, inputs.currency)))
         heads = ("=Destination", ">Amount")
-        tables.append(table(f"Pool {pool.pool_id}, {pool.period}", heads, rows))
+        label = f"Pool {pool.pool_id}, {pool.period}"
+        tables.append(table(label, heads, rows, f"closes/{pool.period}.json"))
     return SectionBody("", inputs.revenue or (), tuple(tables), tuple(gaps))
 
 
@@ -194,7 +250,7 @@ def ledger_body(inputs: ComplianceInputs) -> SectionBody:
             Figure("Merkle root", checkpoint.root_hex, place),
         ]
     rows = [(kind, count(number)) for kind, number in sorted(facts.entries_by_kind.items())]
-    tables = (table("Entries by kind", ("=Kind", ">Entries"), rows),) if rows else ()
+    tables = (table("Entries by kind", ("=Kind", ">Entries"), rows, source),) if rows else ()
     return SectionBody("", tuple(figures), tables, tuple(gaps))
 
 
@@ -204,50 +260,68 @@ def stages_body(inputs: ComplianceInputs) -> SectionBody:
     if not stages:
         gap = Gap("reconciliation", "No stage was given.", "Close and pay the period.")
         return SectionBody(gaps=(gap,))
-    rows, gaps = [], []
+    tables, gaps = [], []
+    for currency in dict.fromkeys(stage.currency or inputs.currency for stage in stages):
+        own = [stage for stage in stages if (stage.currency or inputs.currency) == currency]
+        rows = []
+        for stage, difference in _differences(own):
+            rows.append(
+                (
+                    Cell(stage.name, sub=stage.source),
+                    amount(stage.units, currency),
+                    amount(difference, currency),
+                    stage.why_different or ("" if not difference else "not explained"),
+                )
+            )
+            if difference and not stage.why_different:
+                what = f"difference of {amount_text(difference, currency)} at {stage.name}"
+                gaps.append(Gap(what, "Nobody has explained it.", "Explain it or book it."))
+        heads = ("=Stage and source", ">Amount", ">Difference", "Why")
+        tables.append(table(f"In {currency.partition('/')[0]}", heads, rows))
+    return SectionBody("", (), tuple(tables), tuple(gaps))
+
+
+def _differences(stages: Sequence[Stage]) -> Iterator[tuple[Stage, int]]:
     before = stages[0].units
     for stage in stages:
-        difference = stage.units - before
-        rows.append(
-            (
-                Cell(stage.name, sub=stage.source),
-                amount(stage.units, inputs.currency),
-                amount(difference, inputs.currency),
-                stage.why_different or ("" if not difference else "not explained"),
-            )
-        )
-        if difference and not stage.why_different:
-            what = f"difference of {amount_text(difference, inputs.currency)} at {stage.name}"
-            gaps.append(Gap(what, "Nobody has explained it.", "Explain it or book it."))
+        yield stage, stage.units - before
         before = stage.units
-    heads = ("=Stage and source", ">Amount", ">Difference", "Why")
-    return SectionBody("", (), (table("", heads, rows),), tuple(gaps))
 
 
 def suspense_body(inputs: ComplianceInputs) -> SectionBody:
-    """Balances that belong to nobody yet, with their age and what is done."""
+    """Balances that belong to nobody yet, by age, with what is done."""
     if inputs.suspense is None:
         return SectionBody(gaps=(Gap("suspense balances", "The books were not given."),))
-    rows = [
-        (
-            Cell(s.account_id, sub=s.action),
-            amount(s.units, inputs.currency),
-            s.oldest_on or DASH,
+    figures, tables = [], []
+    for currency in dict.fromkeys(s.currency or inputs.currency for s in inputs.suspense) or (
+        inputs.currency,
+    ):
+        own = [s for s in inputs.suspense if (s.currency or inputs.currency) == currency]
+        code = currency.partition("/")[0]
+        total = sum(s.units for s in own)
+        figures.append(
+            Figure(f"All suspense accounts in {code}", amount_text(total, currency), TRIAL_BALANCE)
         )
-        for s in inputs.suspense
-    ]
-    total = sum(s.units for s in inputs.suspense)
-    figure = Figure(
-        "All suspense accounts", amount_text(total, inputs.currency), "trial_balance.csv"
-    )
-    heads = ("=Account and action", ">Balance", "Oldest since")
-    return SectionBody("", (figure,), (table("", heads, rows),))
+        rows = [
+            (
+                Cell(s.account_id, sub=s.action),
+                amount(s.units, currency),
+                *(amount(s.by_age.get(age, 0), currency) for age in AGES),
+                s.oldest_on or DASH,
+            )
+            for s in own
+        ]
+        heads = ("=Account and action", ">Balance", *(f">{age} days" for age in AGES[:3]))
+        heads = (*heads, ">Older", "Oldest since")
+        tables.append(table(f"By age in {code}", heads, rows, LEAVES))
+    return SectionBody("", tuple(figures), tuple(tables))
 
 
 def payouts_body(inputs: ComplianceInputs) -> SectionBody:
     """Payout files with control sums and states, and what was left out."""
     if inputs.payouts is None:
-        gap = Gap("payouts", "No payout batch was made in the period.", "Make one, or say why not.")
+        why = "No payout batch was made for the period."
+        gap = Gap("payout files", why, "Prepare one with `byline payout prepare`.")
         return SectionBody(gaps=(gap,))
     rows = [
         (
@@ -256,13 +330,14 @@ def payouts_body(inputs: ComplianceInputs) -> SectionBody:
             ),
             Cell(p.file_sha256[:16], tone="code"),
             count(p.payments),
-            amount(p.units, inputs.currency),
-            amount(p.left_out_units, inputs.currency),
+            (p.currency or inputs.currency).partition("/")[0],
+            amount(p.units, p.currency or inputs.currency),
+            amount(p.left_out_units, p.currency or inputs.currency),
         )
         for p in inputs.payouts
     ]
-    heads = ("=Batch", "File sha256", ">Payments", ">Paid", ">Left out")
-    return SectionBody(tables=(table("", heads, rows),))
+    heads = ("=Batch", "File sha256", ">Payments", "In", ">Paid", ">Left out")
+    return SectionBody(tables=(table("Payout files", heads, rows, "payouts/"),))
 
 
 def adjustments_body(inputs: ComplianceInputs) -> SectionBody:
@@ -280,10 +355,10 @@ def adjustments_body(inputs: ComplianceInputs) -> SectionBody:
     ]
     total = sum(a.amount_units for a in inputs.adjustments)
     effect = Figure(
-        "Effect on money", amount_text(total, inputs.currency), "entries of kind adjustment"
+        "Effect on money", amount_text(total, inputs.currency), f"{LEAVES}, kind adjustment"
     )
     heads = ("Type", "Used in", "=Reason", ">Amount")
-    return SectionBody("", (effect,), (table("", heads, rows),))
+    return SectionBody("", (effect,), (table("", heads, rows, LEAVES),))
 
 
 def controls_body(inputs: ComplianceInputs) -> SectionBody:
@@ -308,7 +383,8 @@ def findings_body(inputs: ComplianceInputs) -> SectionBody:
     """Open findings with responses; signing off is for people."""
     gaps = [Gap("sign-offs", "They are given by people outside this report.")]
     if inputs.findings is None:
-        gaps.insert(0, Gap("findings", "Nobody has recorded findings, nor that there are none."))
+        why = "Nobody has recorded findings, nor that there are none."
+        gaps.insert(0, Gap("people's findings", why, "Give --assertion FILE with findings: []."))
         return SectionBody(gaps=tuple(gaps))
     rows = [(f.finding, f.severity, f.response, f.due_on or DASH) for f in inputs.findings]
     heads = ("=Finding", "Severity", "=Response", "Due")

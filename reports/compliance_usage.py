@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from fractions import Fraction
 
-from reports.compliance_inputs import ComplianceInputs, Figure, UsageDay
-from reports.compliance_sections import PPT, Gap, SectionBody, table
+from reports.compliance_inputs import ComplianceInputs, Figure, Gap, UsageDay
+from reports.compliance_sections import PPT, SectionBody, table
 from reports.errors import StatementDoesNotFootError
 from reports.render.document import Cell
 from reports.render.text import DASH, count, percent
@@ -42,10 +42,12 @@ def usage_body(inputs: ComplianceInputs) -> SectionBody:
     gaps = []
     if any(day.gateway is None for day in days):
         why = "The gateway's or billing's own counts were not given, so a lost log is not seen."
-        gaps.append(Gap("completeness against the gateway", why, "Give its totals by day."))
+        gaps.append(
+            Gap("completeness against the gateway", why, "Give them with `byline reconcile`.")
+        )
     figures = (
-        Figure("Logged", count(sum(day.logged for day in days)), "manifests of the outputs"),
-        Figure("Payable", count(sum(day.payable for day in days)), "manifests of the outputs"),
+        Figure("Logged", count(sum(day.logged for day in days)), "outputs/*.manifest.json"),
+        Figure("Payable", count(sum(day.payable for day in days)), "outputs/*.manifest.json"),
     )
     return SectionBody("", figures, (table("By day", heads, rows),), tuple(gaps))
 
@@ -87,7 +89,7 @@ def sampling_body(inputs: ComplianceInputs) -> SectionBody:
     gaps = []
     if bands:
         band_heads = ("Night", "=Band of creators", ">Standard error of share")
-        tables.append(table("Error by band", band_heads, bands))
+        tables.append(table("Error by band", band_heads, bands, "estimates/*.creators.parquet"))
     else:
         gaps.append(Gap("error by band of creators", "The estimates were not given."))
     if any(night.creators_without_hit is None for night in nights):
@@ -95,16 +97,21 @@ def sampling_body(inputs: ComplianceInputs) -> SectionBody:
         figures: tuple[Figure, ...] = ()
     else:
         hits = "; ".join(f"{n.date}: {n.creators_without_hit}" for n in nights)
-        figures = (Figure("Creators without a sampled hit", hits, "estimates by creator"),)
+        figures = (Figure("Creators without a sampled hit", hits, "estimates/*.creators.parquet"),)
     return SectionBody(text, figures, tuple(tables), tuple(gaps))
 
 
 def filters_body(inputs: ComplianceInputs) -> SectionBody:
     """Excluded traffic by reason."""
     days: tuple[UsageDay, ...] | None = inputs.usage
-    appeals = Gap("appeals against exclusions", "No register of appeals is kept.")
+    gaps: tuple[Gap, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    if inputs.appeals is None:
+        gaps = (Gap("appeals against exclusions", "The register of appeals was not given."),)
+    else:
+        figures = (Figure("Appeals granted", count(inputs.appeals), "appeals/*.jsonl"),)
     if days is None:
-        return SectionBody(gaps=(Gap("filters", "No outputs manifest was given."), appeals))
+        return SectionBody(gaps=(Gap("filters", "No outputs manifest was given."), *gaps))
     reasons: Counter[str] = Counter()
     for day in days:
         reasons.update(day.excluded)
@@ -118,4 +125,5 @@ def filters_body(inputs: ComplianceInputs) -> SectionBody:
         for reason, number in sorted(reasons.items())
     ]
     heads = ("=Reason", ">Outputs", ">Of logged")
-    return SectionBody("", (), (table("Excluded outputs", heads, rows),), (appeals,))
+    counted = table("Excluded outputs", heads, rows, "outputs/*.manifest.json, counts.excluded")
+    return SectionBody("", figures, (counted,), gaps)

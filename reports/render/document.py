@@ -48,13 +48,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A ruled table whose head repeats on every page it runs over."""
+    """A ruled table whose head repeats on every page it runs over.
+
+    `source` names the file or query that gives its numbers, below the table.
+    """
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     label: str = ""
     empty: str = "Nothing to show."
     small: bool = False
+    source: Cell | None = None
 
 
 @dataclass(frozen=True)

@@ -120,8 +120,9 @@ def _beside(block: Beside) -> str:
 
 
 def _table(table: Table) -> str:
+    source = f'<p class="note">Source: {_cell(table.source)}</p>' if table.source else ""
     if not table.rows:
-        return f'<p class="muted">{escape(table.empty)}</p>'
+        return f'<p class="muted">{escape(table.empty)}</p>{source}'
     sides = [' class="r"' if column.align == "right" else "" for column in table.columns]
     head = "".join(
         f'<th scope="col"{side}>{escape(column.label)}</th>'
@@ -130,7 +131,7 @@ def _table(table: Table) -> str:
     labelled = any(column.label for column in table.columns)
     rows = "".join(_row(row, sides) for row in table.rows)
     heads = f"<thead><tr>{head}</tr></thead>" if labelled else ""
-    return f"<table>{heads}<tbody>{rows}</tbody></table>"
+    return f"<table>{heads}<tbody>{rows}</tbody></table>{source}"
 
 
 def _row(row: Row, sides: list[str]) -> str:

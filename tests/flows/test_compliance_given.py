@@ -5,6 +5,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from pypdf import PdfReader
 
 from flows import cli
 from flows.publish import publish_period
@@ -17,6 +18,11 @@ assertion:
   text: We assert that the books are complete.
   signed_by: officer-1
   signed_on: 2026-02-10
+revenue:
+  amount: 1000.00
+  what: revenue of the model service
+  certified_by: officer-1
+  certified_on: 2026-02-09
 reservations:
   - source_id: site-1
     kind: robots.txt
@@ -29,7 +35,7 @@ roles:
   Roles: one operator, no sub-processor
 """
 SCOREBOARD = {
-    "format": "byline-scoreboard/1",
+    "format": "byline-scoreboard/2",
     "truth": {"documents": 40, "creators": 8, "queries": 16, "retrains": {"doc": 40}},
     "rows": [
         {
@@ -38,8 +44,12 @@ SCOREBOARD = {
             "misallocated": {"linear/removal": money},
             "misallocated_interval": {"linear/removal": [5.0, 25.0]},
             "decoys": {"generic_share": 0.25},
+            "shares": {"linear": paid},
         }
-        for name, mean, money in (("path", 0.321, 14.2), ("final", 0.111, 39.4))
+        for name, mean, money, paid in (
+            ("path", 0.321, 14.2, [0.4, 0.3, 0.2, 0.1]),
+            ("final", 0.111, 39.4, [0.1, 0.4, 0.3, 0.2]),
+        )
     ],
 }
 
@@ -71,11 +81,18 @@ def values(section):
     return {figure["label"]: figure["value"] for figure in section["figures"]}
 
 
+def table_of(section, label):
+    """The rows of a section's table."""
+    (found,) = [t["rows"] for t in section["tables"] if t["label"].startswith(label)]
+    return found
+
+
 def test_what_was_signed_and_measured_fills_its_sections_and_is_cited(home, tmp_path):
     """Assertion, reservations, findings, LDS, misallocated money, the gateway's counts."""
     code, before = report(home)
     assert code == 0
-    assert before[2]["state"] == before[5]["state"] == "not filled"
+    assert before[2]["state"] == "not filled"
+    assert "byline evaluate run" in before[8]["gaps"][0]["remedy"]
     signed, judged = tmp_path / "signed.yaml", tmp_path / "evaluation.json"
     signed.write_text(ASSERTION)
     judged.write_text(json.dumps(SCOREBOARD))
@@ -83,13 +100,22 @@ def test_what_was_signed_and_measured_fills_its_sections_and_is_cited(home, tmp_
     assert code == 0
     assert after[2]["text"] == "We assert that the books are complete."
     assert after[2]["figures"][0]["source"].startswith("signed.yaml, sha256 ")
-    assert [after[n]["state"] for n in (2, 3, 5, 6, 8)] == ["filled"] * 5
+    assert [after[n]["state"] for n in (1, 2, 3, 5, 6, 8, 9)] == ["filled"] * 7
     assert after[5]["tables"][0]["rows"][0][0] == "site-1"
     assert [g["what"] for g in after[20]["gaps"]] == ["sign-offs"]
     method = values(after[8])
     assert method["LDS over documents, path"] == "0.321 [0.100, 0.500]"
-    assert method["Misallocated money, final"] == "39.4 % [5.0, 25.0] of the pool"
     assert method["Methods side by side"].startswith("2: 14.2 % (path) to 39.4 % (final)")
+    # (0.3 + 0.1 + 0.1 + 0.1) / 2; ranks 4 3 2 1 against 1 4 3 2.
+    assert (
+        method["Money that another method than path would move"] == "30.0 % to 30.0 % of the pool"
+    )
+    pays, other = table_of(after[8], "Methods side by side")
+    assert pays[0] == "path (pays)"
+    assert other[2:] == ["39.4 % [5.0, 25.0]", "25 %", "-0.20", "30.0 %"]
+    certified = values(after[9])
+    assert certified["Revenue certified"] == "USD 1,000.000000"
+    assert certified["Certified less logged"].startswith("USD −200.75")  # noqa: RUF001 - the printed minus.
     logged, gateway, differ = after[6]["tables"][0]["rows"][0][1:4]
     assert (logged, gateway, differ) == ("41", "41", "0")
 
@@ -113,11 +139,39 @@ def test_numbers_link_to_the_files_that_give_them(home):
     page = home.reports(PERIOD) / "compliance.html"
     links = _Links()
     links.feed(page.read_text(encoding="utf-8"))
-    assert len(set(links.found)) > 5
+    pdf = [
+        annotation.get_object()["/A"]["/URI"]
+        for sheet in PdfReader(page.with_suffix(".pdf")).pages
+        for annotation in sheet.get("/Annots", [])
+    ]
+    assert set(pdf) == set(links.found)
+    assert len(set(links.found)) > 15
     for target in links.found:
         place = (page.parent / target).resolve()
         assert place.is_relative_to(home.root.resolve())
         assert place.exists()
+
+
+def test_every_number_has_a_link_or_a_command_to_repeat_it_with(home):
+    """What is neither is a sentence of the report itself, or a folder that is still empty."""
+    code, sections = report(home)
+    assert code == 0
+    links = json.loads((home.reports(PERIOD) / "compliance.json").read_bytes())["links"]
+    own = {"this report", "ARCHITECTURE.md", "1 less the generic part"}
+    for section in sections.values():
+        for item in (*section["figures"], *section["tables"]):
+            source = item.get("source", "")
+            if source in links or source in own or source.startswith("`byline "):
+                continue
+            if not source:
+                first = [row[0].rpartition("(")[2].rstrip(")") for row in item["rows"]]
+                last = [row[1] for row in item["rows"]]
+                known = [text in links or text.startswith("`byline ") for text in (*first, *last)]
+                assert sum(known) >= len(item["rows"]), (section["title"], item)
+                continue
+            folder = source.partition("*")[0]
+            assert "*" in source, (section["title"], source)
+            assert not (home.root / folder).exists(), (section["title"], source)
 
 
 @pytest.mark.parametrize(

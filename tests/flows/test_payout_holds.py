@@ -183,3 +183,24 @@ def test_the_next_statement_says_that_what_is_payable_is_held(run, home, monkeyp
         assert ("held" in json.loads(Path(name).read_bytes())["inputs"]) is bool(found[period])
     assert found["2026-01"] == ""
     assert found["2026-02"].startswith("held, nothing is sent: court order 7 (place ")
+
+
+def test_the_compliance_report_lists_who_is_held_and_what_stands_in_the_way(run, home):
+    """The register, and the owed money by reason; the amounts are the book's."""
+    run("hold", "--payee", HELD, *WHY)
+    words = ["report", "compliance", "--dir", str(home), "--period", "2026-01", "--format", "json"]
+    assert cli.run(words) == 0
+    said = json.loads((home / "reports" / "2026-01" / "compliance.json").read_bytes())
+    tables = {t["label"]: t["rows"] for t in said["sections"][12]["tables"]}
+    ((payee, by, _, money),) = tables["Register of holds: 1 payees"]
+    assert (payee, by) == (f"{HELD} ({WHY[1]})", WHY[3])
+    assert money == f"USD {owed(home, HELD) / 10**6:,.6f}"
+    rows = tables["What is owed and not on its way to the bank"]
+    assert {row[0]: row[2] for row in rows} == {
+        "on the register of holds": "1",
+        "can be paid by the next batch": "2",
+        "no bank details": "9",
+    }
+    total = sum(int(row[3].replace(",", "").replace(".", "")) for row in rows)
+    with open_books(Workspace.open(home)) as books:
+        assert total == -sum(books.balances(chart.PAYABLE_PREFIX, "USD/6").values())

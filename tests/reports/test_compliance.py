@@ -14,6 +14,7 @@ from reports.compliance_inputs import (
     ComplianceInputs,
     ControlFact,
     CoverageFact,
+    FactTable,
     Figure,
     Finding,
     LedgerFact,
@@ -48,6 +49,18 @@ def day(date, **changes):
     return replace(base, **changes)
 
 
+SUSPENSE = (
+    SuspenseFact(
+        "Liabilities:Suspense:Unmatched",
+        52_500_000,
+        "2026-11-20",
+        "search",
+        by_age={"to 30": 52_500_000},
+    ),
+    SuspenseFact("Liabilities:Reserve:pkg:numkit", 700, "2026-11-30", "", "EUR/2"),
+)
+
+
 def full(**changes):
     """A report with every fact that the books and manifests can give."""
     given = statement_inputs()
@@ -79,6 +92,7 @@ def full(**changes):
             Figure("LDS", "0.41", "bench/lds"),
             Figure("Misallocated money", "21 %", "bench/lds"),
             Figure("Generic part", "38 %", "estimates manifest"),
+            Figure("Money that another method would move", "4 % to 60 %", "bench/lds"),
         ),
         pools=given.pools,
         revenue=(Figure("Revenue certificate", "8,333.33 USD", "evidence/revenue.json"),),
@@ -90,9 +104,7 @@ def full(**changes):
             Stage("Apportioned to creators", 2_106_499_999, "entries of kind apportionment",
                   "unlicensed, unmatched, below noise, unexplained"),
         ),
-        suspense=(
-            SuspenseFact("Liabilities:Suspense:Unmatched", 52_500_000, "2026-11-20", "search"),
-        ),
+        suspense=SUSPENSE,
         payouts=(PayoutFact("batch:1", "ef" * 32, 3, 9_000_000, {"settled": 3}),),
         adjustments=given.adjustments,
         controls=(
@@ -102,6 +114,9 @@ def full(**changes):
         annexes=(Figure("EU summary", "draft 1", "disclosure/eu.json"),),
         reperformance=(Figure("Audit pack", "2026-11.byline.zip", "packs/"),),
         findings=(Finding("Interval ignores method error", "medium", "printed", "2027-03"),),
+        appeals=2,
+        tables={7: (FactTable("Strata", ("=Stratum", ">Size"), (("all", "96"),), "sample/"),)},
+        links={"sample/": "../../sample/"},
         figures={3: (Figure("Sub-processors", "none", "register"),)},
     )  # fmt: skip
     return replace(base, **changes)
@@ -118,9 +133,9 @@ def test_twenty_sections_are_there_with_nothing_known():
 
 
 def test_a_full_report_leaves_only_what_people_must_give():
-    """Sign-offs and appeals are not made by software; all else is filled."""
+    """Sign-offs are not made by software; all else is filled."""
     states = {section.number: section.state for section in compliance_sections(full())}
-    assert {number for number, state in states.items() if state != "filled"} == {15, 20}
+    assert {number for number, state in states.items() if state != "filled"} == {20}
     assert states[20] == "in part"
 
 
@@ -149,6 +164,40 @@ def test_facts_that_disagree_are_refused(change, message):
     """An auditor is not handed sums that do not add up."""
     with pytest.raises(StatementDoesNotFootError, match=message):
         compliance_sections(full(**change))
+
+
+def test_a_table_names_its_source_and_currencies_are_never_added():
+    """A list without a source is refused; each currency has its own table and sum."""
+    with pytest.raises(AssertionError, match="has no source"):
+        FactTable("Strata", ("=Stratum",), (), "")
+    section = compliance_sections(full())[11]
+    assert [table.label for table in section.body.tables] == ["By age in USD", "By age in EUR"]
+    values = [figure.value for figure in section.body.figures]
+    assert values == ["USD 52.500000", "EUR 7.00"]
+
+
+def test_a_long_register_is_counted_and_its_changes_come_first():
+    """Ten thousand agreements are twenty lines; the file beside the report has them all."""
+    many = [AgreementFact(f"a{n:05}", 1, f"c{n:05}", "2026-01-01", works=n) for n in range(9_999)]
+    changed = AgreementFact("zz", 2, "z", "2026-11-01", works=0, change="changed")
+    body = compliance_sections(full(agreements=(*many, changed)))[3].body
+    table = body.tables[0]
+    assert len(table.rows) == 20
+    assert [row.cells[0].text for row in table.rows[:2]] == ["zz v2", "a09998 v1"]
+    assert table.label.startswith("Agreements in force: 20 of 10,000")
+    assert {figure.value for figure in body.figures} >= {"10,000", "1 changed"}
+
+
+def test_links_are_in_the_pdf_and_in_the_page():
+    """What is cited can be clicked: the PDF has an annotation with the relative place."""
+    document = compliance_document(full())
+    found = [
+        annotation.get_object()["/A"]["/URI"]
+        for page in PdfReader(io.BytesIO(render_pdf(document))).pages
+        for annotation in page.get("/Annots", [])
+    ]
+    assert set(found) == {"../../sample/"}
+    assert '<a href="../../sample/">' in render_html(document).decode()
 
 
 def test_an_unexplained_difference_between_stages_is_a_gap():

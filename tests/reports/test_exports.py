@@ -75,8 +75,12 @@ def test_suspense_ages_by_first_in_first_out():
               effective_on=day)
         for seq, (day, units) in enumerate(moves, start=1)
     ]  # fmt: skip
-    (fact,) = suspense_facts(leaves, "USD/6")
+    (fact,) = suspense_facts(leaves, "2026-12-05")
     assert (fact.account_id, fact.units, fact.oldest_on) == (name, 5, "2026-11-05")
+    assert fact.by_age == {"to 30": 5}
+    (older,) = suspense_facts(leaves, "2026-12-06")
+    assert older.by_age == {"to 90": 5}
+    assert "byline works match" in fact.action
 
 
 def test_the_dsr_style_file_counts_and_adds_up():

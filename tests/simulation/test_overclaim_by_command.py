@@ -146,3 +146,30 @@ def test_one_batch_shows_two_currencies_together_and_adds_neither_to_the_other(h
     assert code == 0
     (last,) = [line for line in said.splitlines() if "all batches" in line and "USD" in line]
     assert "EUR" not in last
+
+
+@pytest.mark.parametrize("period", ["2026-10", "2026-11"])
+def test_the_compliance_report_keeps_the_currencies_apart(home, capsys, period):
+    """One chain from usage to bank a currency, each as the book has it; batches by currency."""
+    run(capsys, home, "report", "compliance", "--period", period, "--format", "json")
+    said = json.loads((home.reports(period) / "compliance.json").read_bytes())
+    chains = {t["label"]: t["rows"] for t in said["sections"][10]["tables"]}
+    with open_books(home) as books:
+        entries = [s.entry for s in books.entries()]
+    for label, currency in (("In USD", "USD/6"), ("In EUR", "EUR/2")):
+        rows = {row[0].split(" (")[0]: int(re.sub(r"[.,]", "", row[1])) for row in chains[label]}
+        owed = -sum(
+            p.units
+            for e in entries
+            if e.period == period and e.kind != "payout"
+            for p in e.postings
+            if p.account_id.startswith(chart.PAYABLE_PREFIX) and p.currency == currency
+        )
+        assert rows.get("After conversion", rows["Owed to payees for the period"]) == owed
+        assert ("After conversion" in rows) is (currency == "USD/6" and period == "2026-10")
+        moving = balance(home, chart.ROYALTIES_IN_TRANSIT, currency) * (period == "2026-11")
+        assert rows["Told to the bank"] == moving
+    assert set(chains) == {"In USD", "In EUR"}
+    if period == "2026-11":
+        batches = said["sections"][12]["tables"][0]["rows"]
+        assert {row[3] for row in batches} == {"USD", "EUR"}
