@@ -50,6 +50,7 @@ MORE = (
     "LDS documents, sum",
     "removal, sum",
     "LDS small drops",
+    "same, other orders",
     "tail-patch, nats",
     "top-k, nats",
     "decoys: generic",
@@ -104,6 +105,7 @@ def more_cells(row: Mapping[str, Any]) -> list[str]:
         _number(row["summed"].get("documents")),
         _number(row["summed"].get("removal")),
         _interval(row.get("lds_drops")),
+        _interval(row.get("lds_drops_reordered")),
         _interval(row.get("tail_patch"), 3),
         _interval((row.get("top_removal") or {}).get("top"), 3),
         "-" if share is None else f"{100 * share:.0f} %",
@@ -130,6 +132,12 @@ def ceiling_lines(result: Mapping[str, Any]) -> list[str]:
     ]
     if "halves/linear" in found:
         lines.append(f"Two random halves of the outputs differ by {found['halves/linear']:.1f} %.")
+    if "drops/rank" in found:
+        lines.append(
+            f"Small removals ({truth['retrains']['drop']}) in the recipe's order rank "
+            f"{found['drops/rank']:.2f} per output against the same in other orders: a method "
+            "that follows the recipe may say more of its own order."
+        )
     if truth["coalition_fit"] is not None:
         lines.append(
             f"The coalition truth rests on {truth['retrains']['creator']} retrains; its "

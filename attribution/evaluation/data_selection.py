@@ -12,6 +12,7 @@ random runs take equally many steps on equally many documents.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from attribution.errors import RecipeError
 from attribution.evaluation.lds import Interval, bootstrap
 from attribution.evaluation.removal import RetrainSetup, query_losses
+from attribution.evaluation.top_removal import losses_without
 
 Nats = NDArray[np.float64]
 
@@ -53,7 +55,13 @@ def choose(scores: Nats, count: int) -> NDArray[np.int64]:
 
 
 def selection_effect(
-    setup: RetrainSetup, scores: Nats, count: int, *, draws: int = 3, seed: int = 0
+    setup: RetrainSetup,
+    scores: Nats,
+    count: int,
+    *,
+    draws: int = 3,
+    seed: int = 0,
+    cache: Path | None = None,
 ) -> Selection:
     """Train on the chosen documents and on random ones, and compare.
 
@@ -63,6 +71,7 @@ def selection_effect(
         count: documents to choose.
         draws: random subsets.
         seed: draws them.
+        cache: folder that keeps the outcomes; None keeps none.
 
     Raises:
         RecipeError: fewer than two outputs, or a count that chooses nothing.
@@ -80,7 +89,8 @@ def selection_effect(
     for places in subsets:
         mask = np.zeros(len(setup.rows), dtype=bool)
         mask[places] = True
-        losses.append(query_losses(setup, mask)[judged])
+        found = query_losses(setup, mask) if cache is None else losses_without(setup, mask, cache)
+        losses.append(found[judged])
     others = np.stack(losses[1:])
     return Selection(
         chosen=tuple(best.tolist()),

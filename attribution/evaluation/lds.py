@@ -49,7 +49,8 @@ class Evaluation:
 
     Attributes:
         lds_documents, lds_creators: over random halves of documents, of creators.
-        lds_drops: over retrains without a few random documents.
+        lds_drops: over retrains without a few random documents, in the recipe's own order.
+        lds_drops_reordered: over the same ones in further orders.
         removal_rank: per query over creators.
         misallocated: rule/truth -> percent of the pool, such as "linear/removal".
         misallocated_interval: the same -> [low, high].
@@ -64,6 +65,7 @@ class Evaluation:
     lds_documents: Interval | None
     lds_creators: Interval | None
     lds_drops: Interval | None
+    lds_drops_reordered: Interval | None
     removal_rank: Interval | None
     misallocated: dict[str, float]
     misallocated_interval: dict[str, list[float]]
@@ -96,11 +98,9 @@ def evaluate(scores: Nats, truth: Truth) -> Evaluation:
     per_query: dict[str, list[float]] = {}
     summed: dict[str, float] = {}
     total = scores.sum(axis=0, keepdims=True)
-    for measure, kind in (("documents", "doc"), ("creators", "creator"), ("drops", "drop")):
-        if kind in truth.losses:
-            kept, losses = truth.retrains(kind)
-            per_query[measure] = lds(scores, kept, losses)
-            summed[measure] = lds(total, kept, losses.sum(axis=1, keepdims=True))[0]
+    for measure, (kept, losses) in _measures(truth).items():
+        per_query[measure] = lds(scores, kept, losses)
+        summed[measure] = lds(total, kept, losses.sum(axis=1, keepdims=True))[0]
     money: dict[str, tuple[float, float, float]] = {}
     fit = None
     if "" in truth.orders:
@@ -118,6 +118,7 @@ def evaluate(scores: Nats, truth: Truth) -> Evaluation:
         lds_documents=means.get("documents"),
         lds_creators=means.get("creators"),
         lds_drops=means.get("drops"),
+        lds_drops_reordered=means.get("drops_reordered"),
         removal_rank=means.get("removal"),
         misallocated={name: percent for name, (percent, _, _) in money.items()},
         misallocated_interval={name: [low, high] for name, (_, low, high) in money.items()},
@@ -129,6 +130,21 @@ def evaluate(scores: Nats, truth: Truth) -> Evaluation:
             "normalised": shares(creators, positive).tolist(),
         },
     )
+
+
+def _measures(truth: Truth) -> dict[str, tuple[NDArray[np.bool_], Nats]]:
+    """Return measure -> ([R, N] kept, [R, Q] losses)."""
+    found = {
+        measure: truth.retrains(kind)
+        for measure, kind in (("documents", "doc"), ("creators", "creator"))
+        if kind in truth.losses
+    }
+    if "drop" in truth.losses:
+        # What a few documents do drowns in the noise of the order: each order is its own truth.
+        found["drops"] = (truth.kept["drop"], truth.losses["drop"])
+        again = truth.reordered("drop")
+        found |= {} if again is None else {"drops_reordered": again}
+    return found
 
 
 def true_shares(truth: Truth) -> dict[str, list[float]]:
@@ -212,8 +228,9 @@ def ceilings(truth: Truth) -> dict[str, float]:
         For each further order of the documents (`order5/...`): the mean rank
         correlation per query, the correlation of creators' totals, and misallocated
         money by both rules against the first order. `halves/linear`: misallocated
-        money between two random halves of the queries. `coalition/linear`: between
-        the two truths. Percent for money.
+        money between two random halves of the queries. `drops/rank`: mean rank
+        correlation per query of small removals in the recipe's order and in further ones.
+        `coalition/linear`: between the two truths. Percent for money.
     """
     found: dict[str, float] = {}
     if "" not in truth.orders:
@@ -238,6 +255,12 @@ def ceilings(truth: Truth) -> dict[str, float]:
         half = len(lost) // 2
         gaps.append(misallocated_percent(shares(mixed[:half]), shares(mixed[half:])))
     found["halves/linear"] = float(np.mean(gaps))
+    drops = truth.reordered("drop") if "drop" in truth.losses else None
+    if drops is not None:
+        # Which of the recipe's own drops these are is read from the masks.
+        own = [int((truth.kept["drop"] == mask).all(axis=1).argmax()) for mask in drops[0]]
+        pairs = zip(truth.losses["drop"][own].T, drops[1].T, strict=True)
+        found["drops/rank"] = float(np.mean([spearman(left, right) for left, right in pairs]))
     if "creator" in truth.losses and len(truth.losses["creator"]) >= 10:
         coalition = truth.banzhaf.values[:, which]
         found["coalition/linear"] = misallocated_percent(shares(lost), shares(coalition))

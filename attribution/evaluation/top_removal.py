@@ -30,14 +30,16 @@ Nats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
-def losses_without(run: RetrainSetup, mask: Mask, cache: Path, spent: dict[str, float]) -> Nats:
+def losses_without(
+    run: RetrainSetup, mask: Mask, cache: Path, spent: dict[str, float] | None = None
+) -> Nats:
     """Return [Q] summed nats after training on the masked corpus, made once and kept.
 
     Args:
         run: what is replayed.
         mask: [N], True = kept.
         cache: folder of the outcomes.
-        spent: gets file -> seconds that the retrain took when it was made.
+        spent: gets file -> seconds that the retrain took when it was made, where given.
     """
     name = sha256_of(run.digest.encode() + np.packbits(mask).tobytes())[:16]
     path = cache / f"kept_{name}.npz"
@@ -48,7 +50,8 @@ def losses_without(run: RetrainSetup, mask: Mask, cache: Path, spent: dict[str, 
         np.savez(stream, mask=mask, loss=loss, seconds=np.asarray(time.perf_counter() - begun))
         write_atomically(path, stream.getvalue())
     with np.load(path) as archive:
-        spent[path.name] = float(archive["seconds"]) if "seconds" in archive else 0.0
+        if spent is not None:
+            spent[path.name] = float(archive["seconds"]) if "seconds" in archive else 0.0
         return np.asarray(archive["loss"], dtype=np.float64)
 
 

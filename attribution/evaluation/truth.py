@@ -81,16 +81,28 @@ class Truth:
 
         A further order counts for a retrain only where it kept the same documents.
         """
-        kept, losses = self.kept[kind], self.losses[kind].copy()
-        count = np.ones(len(kept))
+        added, count = self._elsewhere(kind)
+        return self.kept[kind], (self.losses[kind] + added) / (1 + count[:, None])
+
+    def reordered(self, kind: str) -> tuple[Masks, Nats] | None:
+        """Return the same over the further orders alone; None where there is none."""
+        added, count = self._elsewhere(kind)
+        there = count > 0
+        found = (self.kept[kind][there], added[there] / count[there, None])
+        return found if there.any() else None
+
+    def _elsewhere(self, kind: str) -> tuple[Nats, NDArray[np.float64]]:
+        """Return the summed losses [R, Q] in further orders, and how many those are [R]."""
+        kept = self.kept[kind]
+        added, count = np.zeros_like(self.losses[kind]), np.zeros(len(kept))
         for other in self.losses:
             if not (other.startswith(kind) and other.removeprefix(kind).isdigit()):
                 continue
             for mask, loss in zip(self.kept[other], self.losses[other], strict=True):
                 same = np.flatnonzero((kept == mask).all(axis=1))
-                losses[same] += loss
+                added[same] += loss
                 count[same] += 1
-        return kept, losses / count[:, None]
+        return added, count
 
     def removal(self, order: str = "") -> tuple[Nats, tuple[int, ...]]:
         """Return [Q, C'] nats lost without each creator, and which creators those are.

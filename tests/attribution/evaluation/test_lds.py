@@ -129,6 +129,24 @@ def test_money_has_an_interval_around_it():
     assert len(judged.misallocated) == 6
 
 
+def test_small_removals_in_further_orders_are_a_truth_of_their_own():
+    """The recipe's order is not averaged away, and the ceiling says how far the two agree."""
+    truth, effect = linear_truth(documents=30)
+    draw = np.random.default_rng(3)
+    truth.kept["drop"] = draw.random((25, 30)) < 0.9
+    truth.losses["drop"] = 100 - truth.kept["drop"] @ effect.T
+    assert evaluate(effect, truth).lds_drops_reordered is None
+    truth.kept["drop9"] = truth.kept["drop"][5:]
+    truth.losses["drop9"] = -truth.losses["drop"][5:]
+    found = evaluate(effect, truth)
+    assert found.lds_drops.mean == pytest.approx(1)
+    assert found.lds_drops_reordered.mean == pytest.approx(-1)
+    assert ceilings(truth)["drops/rank"] == pytest.approx(-1)
+    kept, losses = truth.retrains("drop")
+    assert len(kept) == 25
+    assert np.allclose(losses[5:], 0)
+
+
 def test_losses_of_further_orders_are_averaged_where_they_kept_the_same():
     """A second order halves the noise of the first; what it did not repeat stays as it was."""
     truth, _ = linear_truth(retrains=4)

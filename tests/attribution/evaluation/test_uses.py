@@ -7,7 +7,7 @@ import pytest
 
 from attribution.corpus import Document
 from attribution.errors import RecipeError, ScoringError
-from attribution.evaluation.contamination import contamination, plant, replica_recall
+from attribution.evaluation.contamination import FORMS, contamination, plant, recall, replicas_found
 from attribution.evaluation.data_selection import choose, selection_effect
 from attribution.evaluation.removal import setup_of
 from attribution.methods import METHODS
@@ -42,24 +42,51 @@ def test_what_cannot_be_planted_is_refused():
         plant(corpus, [], 0.1, 0)
 
 
-def test_recall_counts_replicas_among_as_many_documents_as_were_planted():
-    """Perfect scores find all, one text alone finds half, the opposite finds none."""
+def test_replicas_take_their_forms_in_turn():
+    """Parts are shorter, rewording keeps some words, a buried part stands inside a host's text."""
+    corpus = toy_corpus().documents
+    planted = plant(corpus, LEAKED, 0.25, 3, FORMS)
+    assert sorted(form for form in planted.form if form) == sorted(2 * FORMS)
+    clean = {document.document_id for document in corpus}
+    assert len(clean & {d.document_id for d in planted.documents}) == 24 - 2
+    for document, item, form in zip(planted.documents, planted.item, planted.form, strict=True):
+        if item < 0:
+            continue
+        own, words = LEAKED[item].text.split(), document.text.split()
+        kept = set(own) & set(words)
+        assert (form == "exact") == (document.text == LEAKED[item].text)
+        if form == "partial":
+            assert " ".join(words) in LEAKED[item].text
+            assert len(words) == round(0.4 * len(own))
+        elif form == "reworded":
+            assert kept < set(own)
+        elif form == "buried":
+            assert len(words) > len(own)
+            assert kept
+    with pytest.raises(ScoringError, match="rhymed is no form of a replica"):
+        plant(corpus, LEAKED, 0.2, 0, ["rhymed"])
+
+
+def test_found_are_replicas_among_as_many_documents_as_were_planted():
+    """Perfect scores find all, one text alone finds its own, the opposite finds none."""
     planted = plant(toy_corpus().documents, LEAKED, 0.2, 3)
     perfect = np.stack([planted.item == 0, planted.item == 1]).astype(float)
-    assert replica_recall(perfect, planted).mean == 1.0
+    assert recall(replicas_found(perfect, planted)).mean == 1.0
     nowhere = np.tile(-perfect.max(axis=0), (2, 1))
-    assert replica_recall(nowhere, planted).mean == 0.0
+    assert recall(replicas_found(nowhere, planted)).mean == 0.0
     blind = np.stack([planted.item == 0, np.full(len(planted.item), -1.0)])
-    assert replica_recall(blind, planted).mean >= 0.5
+    own = planted.item[planted.item >= 0] == 0
+    assert replicas_found(blind, planted)[own].all()
 
 
 def test_leaked_texts_are_found_by_methods_that_look(tmp_path):
     """Trained from scratch on the contaminated toy corpus."""
     methods = [METHODS[name] for name in ("bm25", "ekfac_index", "equal")]
-    found = contamination(toy_corpus(), LEAKED, 0.2, methods, TOY, tmp_path / "leak")
-    assert found["chance"].mean == pytest.approx(0.2)
-    assert found["bm25"].mean == 1.0
-    assert found["ekfac_index"].mean > 0.6
+    said = contamination(toy_corpus(), LEAKED, 0.2, methods, TOY, tmp_path / "leak")
+    assert said.chance == pytest.approx(0.2)
+    assert recall(said.found["bm25"]).mean == 1.0
+    assert recall(said.found["ekfac_index"]).mean > 0.6
+    assert said.forms == ("exact",) * 6
 
 
 def heldout(tokenizer):
