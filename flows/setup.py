@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flows.artefacts import write_bytes
 from flows.settings import FILE_NAME, render_settings
-from flows.workspace import Workspace
+from flows.workspace import Workspace, refuse_url
 from ledger.checkpoint import read_signer, write_key_files
 from ledger.note import NoteSigner
 from ledger.store import upgrade
@@ -36,9 +36,11 @@ def make_workspace(
         The workspace, with its books at the newest schema.
 
     Raises:
+        WorkspaceError: the folder is a URL.
         SettingsError: the settings that are there cannot be read.
         LedgerError: the database cannot be reached.
     """
+    refuse_url(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE_NAME
     if not path.exists():

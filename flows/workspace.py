@@ -12,6 +12,21 @@ from pathlib import Path
 
 from flows.errors import WorkspaceError
 from flows.settings import FILE_NAME, Settings, load_settings
+from flows.settings_sections import is_url
+
+
+def refuse_url(folder: Path) -> None:
+    """Refuse a URL as a workspace: its files are locked and replaced whole.
+
+    Raises:
+        WorkspaceError: it is one.
+    """
+    if is_url(str(folder)):
+        raise WorkspaceError(
+            f"workspace {folder} is a URL, and a workspace is a folder: its files are locked and "
+            f"replaced whole. Nothing was done; mount it and give the folder, or read only logs "
+            f"from URLs (--log)"
+        )
 
 
 @dataclass(frozen=True)
@@ -34,6 +49,7 @@ class Workspace:
             WorkspaceError: there is no such folder.
             SettingsError: its settings cannot be read.
         """
+        refuse_url(home)
         if not home.is_dir():
             raise WorkspaceError(
                 f"workspace {home} is not a folder; make it with `byline init --dir {home}`"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from flows import cli
 from flows.errors import SettingsError, SettingValueError, UnknownSettingError
 from flows.settings import FILE_NAME, known_keys, load_settings, render_settings
 
@@ -77,3 +78,27 @@ def test_a_file_that_is_not_toml_is_named(tmp_path):
     write(tmp_path, "[night\n")
     with pytest.raises(SettingsError, match=r"byline\.toml is not a TOML file.*line 1"):
         load_settings(tmp_path)
+
+
+@pytest.mark.parametrize("root", ["s3://bucket/byline", "gs://b", "file:///var/lib/byline"])
+def test_artefacts_on_a_url_are_refused_with_what_to_do(tmp_path, root):
+    """A lock and a whole replacement need a folder; no folder of that name is made."""
+    write(tmp_path, f'[store]\nroot = "{root}"\n')
+    with pytest.raises(
+        SettingValueError, match=r"store\.root.*name a mounted one instead of a URL"
+    ):
+        load_settings(tmp_path)
+
+
+@pytest.mark.parametrize("command", [["init"], ["nightly", "--date", "2026-10-30"], ["report"]])
+def test_a_workspace_on_a_url_is_refused_and_nothing_is_made(
+    tmp_path, monkeypatch, capsys, command
+):
+    """Also where the shell or a library has taken a slash out of it."""
+    monkeypatch.chdir(tmp_path)
+    period = ["--period", "2026-10"] if command == ["report"] else []
+    assert cli.run([*command, *period, "--dir", "s3://bucket/byline"]) == 1
+    said = capsys.readouterr().err
+    assert "is a URL, and a workspace is a folder" in said
+    assert "mount it" in said
+    assert not list(tmp_path.iterdir())
