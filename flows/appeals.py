@@ -20,7 +20,7 @@ import polars as pl
 
 from flows.artefacts import canonical_json, write_bytes
 from flows.data_errors import AppealError, ArtefactFormatError
-from flows.filter import TEXTLESS
+from flows.filter_keys import TEXTLESS
 
 APPEAL_FORMAT = "byline-appeal/1"
 

@@ -18,7 +18,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
 from typing import Any, Literal
 
-from flows.filter import FilterSettings
+from flows.filter_keys import FilterSettings
 from flows.ingest_schema import EVENT_ID
 from flows.logs.record import LoggedOutput, RejectedError
 from flows.revisions import Revision

@@ -20,257 +20,132 @@ The rules are asked in this order and the first that applies names the reason:
 2. payable + excluded = outputs, in count and in value; the manifest says both per reason.
 3. Decisions depend on the set of records only, not on their order or on how they were split.
 4. A granted appeal makes an output payable again, unless there is no text to attribute.
+5. A rule holds the columns it asks, 8 bytes an output each, and sorts only what can break it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from flows.near_duplicates import repetitions, sketch
-
-_BLANK = r"^\s*$"
-_NOT_LETTERS = r"[^\p{L}]+"
-TEXTLESS = ("error", "redacted", "tool_call", "empty")
-_REASONS = pl.Enum(
-    [
-        "error", "test", "redacted", "tool_call", "empty", "cache_hit", "self_dealing", "bot",
-        "velocity", "duplicate", "near_duplicate", "name_prompting", "cap",
-    ]
-)  # fmt: skip
-_FIRST = ("rank", "ts_utc", "event_id")
+from flows.filter_keys import REASON, REASONS, TEXTLESS, FilterSettings, KeyTable
+from flows.near_duplicates import in_order, repetitions, shared
 
 
-@dataclass(frozen=True)
-class FilterSettings:
-    """What is not paid for.
-
-    Args:
-        test_tenants: pseudonyms (HMAC) of internal tenants.
-        self_dealing: pseudonym of a tenant to the party it is or acts for.
-        pay_cache_hits: whether answers from a cache are paid.
-        user_per_minute_max: outputs a user may cause in one clock minute.
-        tenant_per_minute_max: the same for a tenant whose log names no users.
-        drop_duplicates: whether exact repetitions are paid once only.
-        near_duplicate_letters_min: letters from which a text can repeat another; 0 = never.
-        names: names and titles (in lower case) to the creator they stand for.
-        name_prompts_max: prompts of one user in a day that may name one creator.
-        user_per_day_max: outputs one user may cause in a day; 0 = any number.
-        tenant_per_day_max: the same for a tenant.
-        bot_users: pseudonyms of users that are robots.
-        appeals: event ids of exclusions that were appealed with success.
-    """
-
-    test_tenants: frozenset[str] = frozenset()
-    self_dealing: Mapping[str, str] | None = None
-    pay_cache_hits: bool = False
-    user_per_minute_max: int = 120
-    tenant_per_minute_max: int = 1200
-    drop_duplicates: bool = True
-    near_duplicate_letters_min: int = 60
-    names: Mapping[str, str] | None = None
-    name_prompts_max: int = 20
-    user_per_day_max: int = 0
-    tenant_per_day_max: int = 0
-    bot_users: frozenset[str] = frozenset()
-    appeals: frozenset[str] = frozenset()
-
-
-def keys_of(
-    outputs: pl.LazyFrame, settings: FilterSettings | None = None, *, rank: int = 0
-) -> pl.LazyFrame:
-    """Select what the filters look at, about 150 bytes an output: digests of names and texts.
-
-    Args:
-        outputs: rows of the outputs table.
-        settings: the rules.
-        rank: 0 for records already settled, 1 for later ones; earlier ones are never unpaid.
-
-    Returns:
-        event_id, value_units, ts_utc and rank; `reason` by the rules that ask one row alone; `won`
-        (appealed with success); 64-bit hashes `tenant`, `user`, `prompt`, `output` and `letters`
-        (of the output's letters, null if they are few); `near0` to `near2` (its sketch); `named`
-        (creators the prompt names).
-    """
-    settings = settings or FilterSettings()
-    letters = pl.col("output_text").str.to_lowercase().str.replace_all(_NOT_LETTERS, "")
-    many = letters.str.len_chars() >= max(1, settings.near_duplicate_letters_min)
-    asked = bool(settings.near_duplicate_letters_min)
-    near = pl.when(many).then(letters.hash()) if asked else pl.lit(None)
-    runs = sketch(pl.when(many & asked).then(pl.col("output_text"))).alias("runs")
-    names = settings.names or {}
-    said = pl.col("prompt_text").fill_null("").str.to_lowercase().str.extract_many(sorted(names))
-    party = pl.element().replace_strict(dict(names), return_dtype=pl.String)
-    named = said.list.eval(party).list.unique() if names else pl.lit([], dtype=pl.List(pl.String))
-    return outputs.select(
-        "event_id",
-        "value_units",
-        "ts_utc",
-        pl.lit(rank, dtype=pl.Int8).alias("rank"),
-        _own_reason(settings).cast(_REASONS).alias("reason"),
-        pl.col("event_id").is_in(sorted(settings.appeals)).alias("won"),
-        _hash("tenant_hmac").alias("tenant"),
-        _hash("user_hmac").alias("user"),
-        _hash("prompt_sha256").alias("prompt"),
-        _hash("output_sha256").alias("output"),
-        near.cast(pl.UInt64).alias("letters"),
-        runs,
-        named.alias("named"),
-    ).unnest("runs")
-
-
-def _hash(column: str) -> pl.Expr:
-    """Give a 64-bit hash of a text column; null stays null."""
-    return pl.when(pl.col(column).is_not_null()).then(pl.col(column).hash())
-
-
-def _own_reason(settings: FilterSettings) -> pl.Expr:
-    """Give the reason of the rules that need no other output to decide."""
-    tests = pl.col("is_test") | pl.col("tenant_hmac").is_in(sorted(settings.test_tenants))
-    # A text that was dropped after its night left its digest; one that never was has none.
-    blank = (
-        pl.when(pl.col("output_text").is_null())
-        .then(pl.col("output_sha256").is_null())
-        .otherwise(pl.col("output_text").str.contains(_BLANK))
-    )
-    return (
-        pl.when(pl.col("status") == "error")
-        .then(pl.lit("error"))
-        .when(tests)
-        .then(pl.lit("test"))
-        .when(pl.col("exclusion_reason").is_not_null())
-        .then(pl.col("exclusion_reason"))
-        .when(blank)
-        .then(pl.lit("empty"))
-        .when(pl.col("cache_hit") & (not settings.pay_cache_hits))
-        .then(pl.lit("cache_hit"))
-        .when(pl.col("tenant_hmac").is_in(sorted(settings.self_dealing or {})))
-        .then(pl.lit("self_dealing"))
-        .when(pl.col("user_hmac").is_in(sorted(settings.bot_users)))
-        .then(pl.lit("bot"))
-    )
-
-
-def decide(keys: pl.DataFrame, settings: FilterSettings, texts: pl.LazyFrame) -> pl.DataFrame:
+def decide(table: KeyTable, settings: FilterSettings, folder: Path) -> pl.Series:
     """Find the reason to exclude each output.
 
     Args:
-        keys: from `keys_of` with the same settings.
-        settings: the rules.
-        texts: event_id and output_text of the same outputs, read again where sketches agree.
+        table: all outputs, the settled ones first.
+        settings: the rules, as the table's keys were made with.
+        folder: for temporary files.
 
     Returns:
-        event_id and exclusion_reason (null = payable), in the order of the ids.
+        `exclusion_reason` (null = payable) of every output, in the order of places.
     """
-    marked = _mark_bursts(keys, settings)
+    reason = table.column("own_reason").to_physical()
+    reason = _mark_bursts(table, reason, settings)
     if settings.drop_duplicates:
-        marked = _mark_repetitions(marked, ("tenant", "prompt", "output"), "duplicate")
+        reason = _mark_repetitions(table, reason, "whole", "duplicate")
     if settings.near_duplicate_letters_min:
-        marked = _mark_repetitions(marked, ("tenant", "letters"), "near_duplicate")
-        marked = _exclude(marked, repetitions(marked, texts).lazy(), "near_duplicate")
+        reason = _mark_repetitions(table, reason, "letters", "near_duplicate")
+        near = repetitions(table, reason.is_null(), folder)
+        reason = _exclude(reason, near, "near_duplicate")
     if settings.names:
-        marked = _mark_name_prompting(marked, settings.name_prompts_max)
+        reason = _mark_name_prompting(table, reason, settings.name_prompts_max)
     if settings.user_per_day_max:
-        marked = _mark_beyond(marked, settings.user_per_day_max, ("tenant", "user"))
+        known = table.column("has_user")
+        reason = _mark_beyond(table, reason, "user", settings.user_per_day_max, known)
     if settings.tenant_per_day_max:
-        marked = _mark_beyond(marked, settings.tenant_per_day_max, ("tenant",))
-    lost = pl.col("reason").cast(pl.String)
-    reason = pl.when(~pl.col("won") | lost.is_in(TEXTLESS)).then(lost)
-    decided = marked.select("event_id", reason.alias("exclusion_reason"))
-    return decided if decided["event_id"].is_sorted() else decided.sort("event_id")
+        reason = _mark_beyond(table, reason, "tenant", settings.tenant_per_day_max)
+    textless = pl.Series([REASONS.index(name) for name in TEXTLESS], dtype=reason.dtype)
+    won = table.column("won") & ~reason.is_in(textless.implode())
+    kept = reason.set(won.fill_null(value=False), None)
+    return kept.cat.to(REASON).alias("exclusion_reason")
 
 
-def _mark_bursts(marked: pl.DataFrame, settings: FilterSettings) -> pl.DataFrame:
+def _mark_bursts(table: KeyTable, reason: pl.Series, settings: FilterSettings) -> pl.Series:
     """Exclude every output of a user's minute that has more of them than allowed."""
-    whose = ["tenant", "user", "minute"]
-    minute = pl.col("ts_utc").dt.truncate("1m").alias("minute")
-    open_ = marked.lazy().filter(pl.col("reason").is_null()).with_columns(minute)
-    limit = (
-        pl.when(pl.col("user").is_null())
-        .then(settings.tenant_per_minute_max)
-        .otherwise(settings.user_per_minute_max)
-    )
-    bursts = open_.group_by(whose).agg(pl.len().alias("count")).filter(pl.col("count") > limit)
-    fast = open_.select("event_id", *whose).join(bursts, on=whose, how="semi", nulls_equal=True)
-    return _exclude(marked, fast, "velocity")
+    minute = table.column("ts_utc").dt.truncate("1m")
+    whose = pl.DataFrame([table.column("user"), minute]).hash_rows()
+    del minute
+    known, open_ = table.column("has_user"), reason.is_null()
+    limits = ((known, settings.user_per_minute_max), (~known, settings.tenant_per_minute_max))
+    for kind, limit in limits:
+        fast = shared(whose.filter(open_ & kind), limit)
+        found = (open_ & kind & whose.is_in(fast.implode())).arg_true()
+        reason = _exclude(reason, found, "velocity")
+    return reason
 
 
-def _mark_repetitions(marked: pl.DataFrame, columns: tuple[str, ...], reason: str) -> pl.DataFrame:
+def _mark_repetitions(table: KeyTable, reason: pl.Series, name: str, said: str) -> pl.Series:
     """Exclude repetitions of an output that is still payable; the earliest stays."""
-    whole = pl.struct(columns)
-    later = (
-        marked.lazy()
-        .filter(pl.col("reason").is_null() & pl.col(columns[-1]).is_not_null())
-        .select(*_FIRST, *columns)
-        # Sorting is for the few that share a hash, not for all.
-        .filter(whole.hash().is_duplicated())
-        .sort(_FIRST)
-        .filter(~whole.is_first_distinct())
-    )
-    return _exclude(marked, later, reason)
+    column = table.column(name)
+    open_ = reason.is_null() & column.is_not_null()
+    # Sorting is for the few that share a hash, not for all.
+    places = (open_ & column.is_in(shared(column.filter(open_)).implode())).arg_true()
+    few = _ordered(table, places, column)
+    return _exclude(reason, few.filter(~pl.col(name).is_first_distinct())["place"], said)
 
 
-def _mark_name_prompting(marked: pl.DataFrame, limit: int) -> pl.DataFrame:
+def _mark_name_prompting(table: KeyTable, reason: pl.Series, limit: int) -> pl.Series:
     """Exclude the prompts of a user's day that name one creator more often than allowed."""
-    named = (
-        marked.lazy()
-        .filter(pl.col("reason").is_null() & (pl.col("named").list.len() > 0))
-        .select(*_FIRST, "tenant", "user", "named")
-        .explode("named", empty_as_null=True)
-        .drop_nulls("named")
-        .sort(_FIRST)
-    )
-    place = pl.int_range(pl.len()).over("tenant", "user", "named")
-    return _exclude(marked, named.filter(place >= limit), "name_prompting")
+    named = table.column("named")
+    places = (reason.is_null() & (named.list.len() > 0)).arg_true()
+    whose = table.column("user").gather(places)
+    few = _ordered(table, places, named).join(
+        pl.DataFrame([places.alias("place").cast(pl.UInt32), whose]), on="place", how="left",
+        maintain_order="left",
+    )  # fmt: skip
+    few = few.explode("named", empty_as_null=False, keep_nulls=False)
+    beyond = few.filter(pl.int_range(pl.len()).over("user", "named") >= limit)
+    return _exclude(reason, beyond["place"], "name_prompting")
 
 
-def _mark_beyond(marked: pl.DataFrame, limit: int, columns: tuple[str, ...]) -> pl.DataFrame:
+def _mark_beyond(
+    table: KeyTable, reason: pl.Series, name: str, limit: int, known: pl.Series | None = None
+) -> pl.Series:
     """Exclude what lies beyond a day's cap; the earliest stay."""
-    open_ = marked.lazy().filter(pl.col("reason").is_null() & pl.col(columns[-1]).is_not_null())
-    many = open_.group_by(columns).len().filter(pl.col("len") > limit)
-    place = pl.int_range(pl.len()).over(columns)
-    beyond = (
-        open_.select(*_FIRST, *columns)
-        .join(many, on=columns, how="semi", nulls_equal=True)
-        .sort(_FIRST)
-        .filter(place >= limit)
-    )
-    return _exclude(marked, beyond, "cap")
+    column, open_ = table.column(name), reason.is_null()
+    open_ = open_ if known is None else open_ & known
+    many = shared(column.filter(open_), limit)
+    few = _ordered(table, (open_ & column.is_in(many.implode())).arg_true(), column)
+    beyond = few.filter(pl.int_range(pl.len()).over(name) >= limit)
+    return _exclude(reason, beyond["place"], "cap")
 
 
-def _exclude(marked: pl.DataFrame, found: pl.LazyFrame, reason: str) -> pl.DataFrame:
-    """Give the outputs found the reason."""
-    ids = found.select("event_id").unique().collect()["event_id"]
-    if ids.is_empty():
-        return marked
-    inside = pl.col("event_id").is_in(ids.implode())
-    named = pl.lit(reason, dtype=_REASONS)
-    return marked.with_columns(
-        pl.when(inside).then(named).otherwise(pl.col("reason")).alias("reason")
-    )
+def _ordered(table: KeyTable, places: pl.Series, column: pl.Series) -> pl.DataFrame:
+    """Give some outputs' place, time and a column, the earliest first."""
+    places = places.cast(pl.UInt32).alias("place")
+    times = table.column("ts_utc").gather(places)
+    return in_order(pl.DataFrame([places, times, column.gather(places)]), table.settled)
 
 
-def exclusion_counts(keys: pl.DataFrame, decisions: pl.DataFrame) -> dict[str, Any]:
+def _exclude(reason: pl.Series, places: pl.Series, said: str) -> pl.Series:
+    """Give the outputs at some places the reason."""
+    if places.is_empty():
+        return reason
+    return reason.scatter(places, REASONS.index(said))
+
+
+def exclusion_counts(values: pl.Series, reasons: pl.Series) -> dict[str, Any]:
     """Count outputs and value, payable and per reason; they add up.
 
     Args:
-        keys: from `keys_of`.
-        decisions: from `decide`, for the same records.
+        values: value in units of each output.
+        reasons: from `decide`, for the same outputs.
 
     Returns:
         outputs, value_units, payable and excluded, for the manifest.
     """
-    if keys["event_id"].equals(decisions["event_id"]):
-        joined = keys.select("value_units").with_columns(decisions["exclusion_reason"])
-    else:
-        joined = keys.select("event_id", "value_units").join(decisions, on="event_id", how="left")
     rows = (
-        joined.group_by("exclusion_reason")
-        .agg(pl.len().alias("outputs"), pl.col("value_units").cast(pl.Int128).sum().alias("units"))
-        .sort("exclusion_reason")
+        pl.DataFrame([values.alias("units"), reasons.cast(pl.String).alias("reason")])
+        .group_by("reason")
+        .agg(pl.len().alias("outputs"), pl.col("units").cast(pl.Int128).sum())
+        .sort("reason")
+        .select("reason", "outputs", "units")
         .iter_rows()
     )
     table = {reason: {"outputs": count, "value_units": units} for reason, count, units in rows}
@@ -279,5 +154,5 @@ def exclusion_counts(keys: pl.DataFrame, decisions: pl.DataFrame) -> dict[str, A
         key: payable[key] + sum(entry[key] for entry in table.values())
         for key in ("outputs", "value_units")
     }
-    assert whole["outputs"] == keys.height, (whole, keys.height)
+    assert whole["outputs"] == len(reasons), (whole, len(reasons))
     return {**whole, "payable": payable, "excluded": table}

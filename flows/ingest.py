@@ -23,13 +23,13 @@ import hashlib
 import heapq
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date as Date  # noqa: N812 - `date` is the argument's name everywhere
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import orjson
 import polars as pl
 
 from flows.artefacts import (
@@ -40,16 +40,17 @@ from flows.artefacts import (
     verify_data,
     write_manifest,
 )
-from flows.canonical_rows import DAY_US, EPOCH_ORDINAL, IngestSettings, RowMaker
-from flows.filter import FilterSettings, decide, exclusion_counts, keys_of
+from flows.canonical_rows import EPOCH_ORDINAL, IngestSettings
+from flows.decoding import Answer, Decoded, Decoding, Piece, decode
+from flows.filter import decide, exclusion_counts
+from flows.filter_keys import FilterSettings, KeyTable, put_down, write_keys
 from flows.ingest_schema import OUTPUTS_FORMAT, OUTPUTS_SCHEMA
 from flows.logs.detection import adapter_named, detect_format, make_adapters
-from flows.logs.openai import BatchInputs, OpenAiBatch, OpenAiBatchInput
+from flows.logs.openai import BatchInputs, OpenAiBatchInput
 from flows.logs.reading import LogFile, find_logs, reader_of
-from flows.logs.record import LogAdapter, NotAnOutputError, RejectedError
-from flows.quarantine import Reject, RejectSpool, reading_order, write_quarantine
+from flows.quarantine import RejectSpool, reading_order, write_quarantine
 from flows.revisions import Revision, revised_rows, revision_sign
-from flows.row_spool import RowSpool
+from flows.row_spool import RANGE_ROWS, Merge, SortedBlock
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,6 @@ class _Tally:
 
     rejects: RejectSpool
     records: int = 0
-    outputs: int = 0
     other_date: int = 0
     not_output: Counter[str] = field(default_factory=Counter)
     inputs: dict[str, str] = field(default_factory=dict)
@@ -95,6 +95,7 @@ def ingest(  # noqa: PLR0913 - one argument more than elsewhere: the night's who
     filters: FilterSettings | None = None,
     settled: bool = False,
     now_us: int | None = None,
+    processes: int = 0,
 ) -> IngestResult:
     """Read log files and write the table of one date, its manifest and its quarantine.
 
@@ -108,6 +109,7 @@ def ingest(  # noqa: PLR0913 - one argument more than elsewhere: the night's who
         filters: which outputs are not paid for, instead of those in the settings.
         settled: the date is sampled already; new records become a late batch.
         now_us: time of the run in microseconds since 1970, for the clock skew rule.
+        processes: how many decode a long log; 0 = one a processor. The outcome is the same.
 
     Returns:
         The paths and the manifest.
@@ -118,21 +120,22 @@ def ingest(  # noqa: PLR0913 - one argument more than elsewhere: the night's who
     """
     settings = settings or IngestSettings()
     settings = replace(settings, filters=filters) if filters else settings
-    maker = RowMaker(settings, hmac_key, now_us)
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder,
-        contextlib.closing(RejectSpool(Path(folder) / "rejects.jsonl")) as rejects,
+        tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as name,
+        contextlib.closing(RejectSpool(Path(name) / "rejects.jsonl")) as rejects,
     ):
-        spool, tally = RowSpool(Path(folder)), _Tally(rejects)
+        folder, tally = Path(name), _Tally(rejects)
         day = date.toordinal() - EPOCH_ORDINAL
-        for file, adapter in _with_adapters(find_logs(paths), settings, Path(folder)):
-            _read_file(file, adapter, maker, spool, tally, day)
-        parts = spool.merged()
-        counts = _counts(tally, spool)
+        decoding = Decoding(settings, hmac_key, now_us, day, folder, with_keys=not settled)
+        merge = Merge(_read_logs(find_logs(paths), decoding, tally, processes))
+        rows = put_down(merge, folder / "merged", settings.filters)
+        for left in folder.glob("*.blocks"):
+            left.unlink()
+        counts = _counts(tally, merge)
         if settled:
-            return _write_late(parts, date, out, quarantine, tally, counts, settings)
-        manifest = _write_table(out, pl.scan_parquet(parts), date, tally, counts, settings)
+            return _write_late(rows.rows, date, out, quarantine, tally, counts, settings)
+        manifest = _write_table(out, rows, date, tally, counts, settings)
         rejected = write_quarantine(quarantine, rejects)
     return IngestResult(out, manifest, late_batches(out), None, sum(rejected.values()))
 
@@ -152,165 +155,103 @@ def batch_root(rows: pl.LazyFrame) -> str:
     return digest.hexdigest()
 
 
-def _with_adapters(
-    files: Sequence[LogFile], settings: IngestSettings, folder: Path
-) -> Iterator[tuple[LogFile, LogAdapter | None]]:
-    """Pair each file with its adapter; batch inputs first, since outputs need their prompts."""
-    with contextlib.closing(BatchInputs(folder / "requests.db")) as inputs:
+def _read_logs(
+    files: Sequence[LogFile], decoding: Decoding, tally: _Tally, processes: int
+) -> list[SortedBlock]:
+    """Read all logs; the rows go to the disk, what happened to the lines into the tally."""
+    blocks: list[SortedBlock] = []
+    pieces = _pieces(files, decoding, tally)
+    path = tally.rejects.path.with_name("own.jsonl")
+    with contextlib.closing(decode(pieces, decoding, processes)) as answers:
+        found = _each_piece(answers, blocks)
+        for _, of_file in groupby(found, key=lambda decoded: decoded.label):
+            with contextlib.closing(RejectSpool(path)) as own:
+                first = _tally_file(of_file, tally, own)
+                for where, reject in own.dated():
+                    # Only now is the day known of what came before the first readable record.
+                    if (first if where is None else where) in (decoding.day, None):
+                        tally.rejects.add(reject)
+                    else:
+                        tally.other_date += 1
+    return blocks
+
+
+def _pieces(files: Sequence[LogFile], decoding: Decoding, tally: _Tally) -> Iterator[Piece]:
+    """Walk over the pieces of all logs; batch inputs first, since outputs need their prompts."""
+    settings = decoding.settings
+    with contextlib.closing(BatchInputs(decoding.requests)) as inputs:
         adapters = make_adapters(settings.field_map, inputs)
         given = adapter_named(settings.log_format, adapters) if settings.log_format else None
         paired = [(file, given or detect_format(file, adapters)) for file in files]
         for file, adapter in paired:
             if isinstance(adapter, OpenAiBatchInput):
                 inputs.read(file)
-        for file, adapter in paired:
-            if isinstance(adapter, OpenAiBatch):
-                adapter.label = file.label
-            yield file, adapter
+        inputs.keep()
+    for file, found in paired:
+        reader, adapter = reader_of(file), found
+        for first, lines in reader.pieces():
+            # A file that had no record when it was probed may have grown since.
+            adapter = adapter or detect_format(file, adapters)
+            if adapter is None:
+                continue
+            yield Piece(file.label, adapter.name, first, lines)
+        tally.inputs[file.label] = reader.sha256
+        tally.formats[file.label] = adapter.name if adapter else "empty"
 
 
-def _read_file(
-    file: LogFile,
-    adapter: LogAdapter | None,
-    maker: RowMaker,
-    spool: RowSpool,
-    tally: _Tally,
-    day: int,
-) -> None:
-    """Read one file's records into the spool, or into the tally."""
-    if adapter is None:
-        tally.formats[file.label] = "empty"
-        empty = reader_of(file)
-        tally.records += sum(1 for _ in empty)
-        tally.inputs[file.label] = empty.sha256
-        return
-    path = tally.rejects.path.with_name("own.jsonl")
-    with contextlib.closing(RejectSpool(path)) as own:
-        first = _read_records(file, adapter, maker, spool, tally, day, own)
-        for where, reject in own.dated():
-            # Only now is the day known of what came before the first readable record.
-            if (first if where is None else where) in (day, None):
-                tally.rejects.add(reject)
-            else:
-                tally.other_date += 1
+def _each_piece(answers: Iterable[Answer], blocks: list[SortedBlock]) -> Iterator[Decoded]:
+    """Walk over the pieces of answers, in the order of the logs, gathering the blocks."""
+    for answer in answers:
+        blocks += answer.blocks
+        yield from answer.pieces
 
 
-def _read_records(
-    file: LogFile,
-    adapter: LogAdapter,
-    maker: RowMaker,
-    spool: RowSpool,
-    tally: _Tally,
-    day: int,
-    own: RejectSpool,
-) -> int | None:
-    """Read one file's records; give the day of the first one that can be read."""
-    reader = reader_of(file)
+def _tally_file(pieces: Iterable[Decoded], tally: _Tally, own: RejectSpool) -> int | None:
+    """Add up one file's pieces; give the day of the first record that can be read."""
     first: int | None = None
     nearest: int | None = None
-    for number, line in reader:
-        tally.records += 1
-        try:
-            days = _take(line, number, file, adapter, maker, spool, tally, day)
-            nearest = days if days is not None else nearest
-            first = nearest if first is None else first
-        except NotAnOutputError as other:
-            tally.not_output[str(other)] += 1
-        except RejectedError as error:
-            where = _own_day(line, adapter, nearest)
-            own.add(Reject.of(file.label, number, error.reason, error.detail, line), where)
-    tally.inputs[file.label] = reader.sha256
-    tally.formats[file.label] = adapter.name
+    for piece in pieces:
+        tally.records += piece.records
+        tally.other_date += piece.other_date
+        tally.not_output += piece.not_output
+        for where, reject in piece.rejects:
+            own.add(reject, nearest if where is None else where)
+        first = piece.first if first is None else first
+        nearest = nearest if piece.last is None else piece.last
     return first
 
 
-def _own_day(line: bytes, adapter: LogAdapter, nearest: int | None) -> int | None:
-    """Give the day of a rejected line: its own if it can be read, else the nearest before it."""
-    try:
-        return adapter.moment(orjson.loads(line)) // DAY_US
-    except (RejectedError, orjson.JSONDecodeError, AttributeError, TypeError):
-        return nearest
-
-
-def _take(
-    line: bytes,
-    number: int,
-    file: LogFile,
-    adapter: LogAdapter,
-    maker: RowMaker,
-    spool: RowSpool,
-    tally: _Tally,
-    day: int,
-) -> int | None:
-    """Read one line; give the day of its (first) output.
-
-    Raises:
-        NotAnOutputError: it is something else.
-        RejectedError: it cannot be read.
-    """
-    try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise RejectedError("not_json", f"{error}") from None
-    if not isinstance(record, dict):
-        raise RejectedError("not_json", f"expected an object, got {type(record).__name__}")
-    outputs = adapter.outputs(record)
-    digest = hashlib.sha256(line).hexdigest()
-    rows = []
-    for output in outputs:
-        if output.time_us // DAY_US == day:
-            rows.append(maker.row(output, adapter.name, file.label, number, digest))
-        else:
-            tally.other_date += 1
-    for row in rows:
-        spool.add(row)
-    tally.outputs += len(rows)
-    return outputs[0].time_us // DAY_US if outputs else None
-
-
-def _counts(tally: _Tally, spool: RowSpool) -> dict[str, Any]:
+def _counts(tally: _Tally, merge: Merge) -> dict[str, Any]:
     """Say what happened to every record, for the manifest."""
     return {
         "records": tally.records,
         "other_date": tally.other_date,
         "not_output": dict(sorted(tally.not_output.items())),
         "rejected": dict(sorted(tally.rejects.reasons.items())),
-        "replayed": spool.replayed,
-        "superseded": spool.superseded,
+        "replayed": merge.replayed,
+        "superseded": merge.superseded,
     }
 
 
 def _write_table(
     out: Path,
-    rows: pl.LazyFrame,
+    table: KeyTable,
     date: Date,
     tally: _Tally,
     counts: dict[str, Any],
     settings: IngestSettings,
-    settled: pl.LazyFrame | None = None,
+    settled: KeyTable | None = None,
     revision: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Filter the rows and write them with their manifest; accepted revisions are paid for."""
-    if revision:
-        paid = rows.select("event_id").collect()["event_id"]
-        appeals = settings.filters.appeals | frozenset(paid)
-        settings = replace(settings, filters=replace(settings.filters, appeals=appeals))
-    keys = keys_of(rows, settings.filters, rank=1).collect(engine="streaming")
-    if settled is None:
-        decisions = decide(keys, settings.filters, rows)
-    else:
-        known = keys_of(settled, settings.filters).collect(engine="streaming")
-        every = pl.concat([frame.select("event_id", "output_text") for frame in (settled, rows)])
-        both = decide(pl.concat([known, keys]), settings.filters, every)
-        decisions = both.join(keys.select("event_id"), on="event_id", how="semi").sort("event_id")
-    counts = {**counts, **exclusion_counts(keys, decisions)}
-    assert keys["event_id"].equals(decisions["event_id"]), "rows and decisions are in one order"
-    reasons = decisions.select("exclusion_reason").lazy()
-    del keys, decisions
+    """Filter the rows and write them with their manifest."""
+    whole = settled.before(table) if settled else table
+    reasons = decide(whole, settings.filters, table.rows[0].parent)[whole.settled :]
+    counts = {**counts, **exclusion_counts(table.column("value_units"), reasons)}
+    rows = pl.scan_parquet(list(table.rows))
     # Both sides are in the order of event_id, so they are laid side by side, not joined.
     plain = rows.drop("payable", "exclusion_reason")
     final = (
-        pl.concat([plain, reasons], how="horizontal")
+        pl.concat([plain, reasons.cast(pl.String).to_frame().lazy()], how="horizontal")
         .with_columns(pl.col("exclusion_reason").is_null().alias("payable"))
         .select(list(OUTPUTS_SCHEMA))
     )
@@ -345,28 +286,40 @@ def _write_late(
     """Keep what is new since the date was sampled as a batch of its own."""
     manifest = verify_data(out, OUTPUTS_FORMAT, step="`byline ingest`")
     tables = [out, *late_batches(out)]
-    settled = pl.scan_parquet([table for table in tables if not revision_sign(table)])
+    settled = [table for table in tables if not revision_sign(table)]
+    known = pl.scan_parquet(settled)
     rows = pl.scan_parquet(list(parts))
     revised = revised_rows(rows, tables, settings.revisions)
-    won = _appealed(settled, settings.filters.appeals)
-    new = rows.join(settled.select("event_id"), on="event_id", how="anti")
+    won = _appealed(known, settings.filters.appeals)
+    new = rows.join(known.select("event_id"), on="event_id", how="anti")
     batches = {0: pl.concat([new, won.lazy()]).sort("event_id")}
     batches |= {1: revised.raised.lazy(), -1: revised.lowered.lazy()}
     counts = {**counts, "revised_after_sample": len(revised.rejects)}
     written = []
     for sign, fresh in batches.items():
-        events = (won if not sign else fresh.collect())["event_id"].implode()
-        if not fresh.select(pl.len()).collect(engine="streaming").item():
+        events = (won if not sign else fresh.collect())["event_id"]
+        # Accepted revisions are paid for whatever a filter says.
+        paid = replace(settings.filters, appeals=settings.filters.appeals | frozenset(events))
+        own = replace(settings, filters=paid) if sign else settings
+        table = put_down(_pieces_of(fresh), parts[0].with_name(f"batch{sign}"), own.filters)
+        if not table.height:
             continue
         late = out.with_name(f"{out.stem}.late-{batch_root(fresh)[:12]}.parquet")
-        others = settled.filter(~pl.col("event_id").is_in(events))
+        folder = parts[0].with_name(f"settled{sign}")
+        keys = write_keys(_pieces_of(known), folder, own.filters, events)
         facts = {"sign": sign, "accepted_by": list(revised.accepted_by)} if sign else {}
-        _write_table(late, fresh, date, tally, counts, settings, others, facts)
+        before = KeyTable(tuple(settled), tuple(keys))
+        _write_table(late, table, date, tally, counts, own, before, facts)
         written.append(late)
     rejects = sorted(revised.rejects, key=reading_order)
     rejected = write_quarantine(quarantine, heapq.merge(tally.rejects, rejects, key=reading_order))
     new_late = written[0] if written else None
     return IngestResult(out, manifest, late_batches(out), new_late, sum(rejected.values()))
+
+
+def _pieces_of(rows: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    """Read rows a piece at a time, in their order."""
+    return rows.collect_batches(chunk_size=RANGE_ROWS, maintain_order=True)
 
 
 def _appealed(settled: pl.LazyFrame, appeals: frozenset[str]) -> pl.DataFrame:

@@ -20,7 +20,7 @@ from flows.appeals import read_appeals
 from flows.artefacts import is_complete, manifest_path, read_manifest
 from flows.canonical_rows import IngestSettings, pseudonym
 from flows.data_errors import ReconciliationError
-from flows.filter import FilterSettings
+from flows.filter_keys import FilterSettings
 from flows.ingest import ingest, late_batches, plain_filters
 from flows.ingest_schema import OUTPUTS_FORMAT
 from flows.logs.reading import LineReader, find_logs

@@ -1,112 +1,139 @@
 """Rows on their way to a night's table: more of them than memory holds, unique and in order.
 
-Rows are spilled in sorted runs and merged by ranges of ids; of several rows with one id the last
-revision wins (then the later file, then the later line). Memory holds one run and one range.
+Rows are spilled in sorted runs, each cut into small blocks, and merged by ranges of ids, every
+block read once; of several rows with one id the last revision wins (then the later file, then the
+later line). Memory holds one run, then one range (50,000 rows) and what is left of the block that
+each run has begun (at most 512 rows a run), whatever the number of rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
+from flows.blocks import Block, BlockFile, read_block
 from flows.ingest_schema import OUTPUTS_SCHEMA
 
-RUN_ROWS = 100_000
+RUN_ROWS = 25_000
+RANGE_ROWS = 50_000
+BLOCK_ROWS = 512
 _EPOCH = {"ts_utc": pl.Int64, "date": pl.Int32}
 _RAW_SCHEMA = {**OUTPUTS_SCHEMA, **_EPOCH, "revised_us": pl.Int64}
+_ORDER = ("event_id", "revised_us", "source_file", "source_line")
+
+Derive = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+class SortedBlock(NamedTuple):
+    """A block of rows in the order of ids, and the first of them."""
+
+    first: str
+    block: Block
 
 
 class RowSpool:
-    """Collects rows and gives them back unique and sorted by `event_id`.
+    """Collects rows in sorted runs.
 
     Args:
-        folder: an empty folder for the runs.
+        folder: a folder for the runs.
+        name: how this spool's files begin, so that several may share the folder.
+        derive: adds columns to the rows of a run; none by default.
         run_rows: rows held in memory before a run is written.
     """
 
-    def __init__(self, folder: Path, *, run_rows: int = RUN_ROWS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "run",
+        *,
+        derive: Derive | None = None,
+        run_rows: int = RUN_ROWS,
+    ) -> None:
         self.folder = folder
+        self.name = name
+        self.derive = derive
         self.run_rows = run_rows
         self.rows: list[tuple[Any, ...]] = []
-        self.total = 0
-        self.runs: list[Path] = []
-        self.replayed = 0
-        self.superseded = 0
+        self.blocks: list[SortedBlock] = []
+        self.runs = 0
 
     def add(self, row: tuple[Any, ...]) -> None:
         """Take one row, in the order of OUTPUTS_SCHEMA with `revised_us` appended."""
         self.rows.append(row)
-        self.total += 1
         if len(self.rows) >= self.run_rows:
             self._spill()
+
+    def taken(self) -> list[SortedBlock]:
+        """Write what is held and hand over the blocks of every run since the last time."""
+        if self.rows:
+            self._spill()
+        blocks, self.blocks = self.blocks, []
+        return blocks
 
     def _spill(self) -> None:
         """Write the rows held as one sorted run."""
         columns = dict(zip(_RAW_SCHEMA, zip(*self.rows, strict=True), strict=True))
-        frame = pl.DataFrame(columns, schema=_RAW_SCHEMA).sort("event_id")
-        path = self.folder / f"run-{len(self.runs):06d}.parquet"
-        frame.write_parquet(path, compression="lz4", statistics=True, row_group_size=8_192)
-        self.runs.append(path)
         self.rows = []
+        frame = pl.DataFrame(columns, schema=_RAW_SCHEMA).with_columns(
+            pl.col("ts_utc").cast(OUTPUTS_SCHEMA["ts_utc"]), pl.col("date").cast(pl.Date)
+        )
+        del columns
+        frame = (self.derive(frame) if self.derive else frame).sort("event_id")
+        path = self.folder / f"{self.name}-{self.runs:06d}.blocks"
+        self.runs += 1
+        with contextlib.closing(BlockFile(path)) as file:
+            for piece in frame.iter_slices(BLOCK_ROWS):
+                self.blocks.append(SortedBlock(piece["event_id"][0], file.add(piece)))
 
-    def merged(self) -> list[Path]:
-        """Merge the runs; call once, after the last row.
 
-        Returns:
-            Files that hold the rows, unique and sorted, one after the other.
-        """
-        if self.rows or not self.runs:
-            self.rows = self.rows or []
-            self._spill() if self.rows else self._spill_nothing()
-        parts = []
-        for number, (low, high) in enumerate(self._ranges()):
-            part = self.folder / f"part-{number:06d}.parquet"
-            self._unique(low, high).write_parquet(part, compression="lz4", statistics=False)
-            parts.append(part)
-        for run in self.runs:
-            run.unlink()
-        return parts
+class Merge:
+    """Merges blocks of sorted rows.
 
-    def _spill_nothing(self) -> None:
-        """Write one empty run, so that an empty night is a table without rows."""
-        path = self.folder / "run-000000.parquet"
-        pl.DataFrame(schema=_RAW_SCHEMA).write_parquet(path)
-        self.runs.append(path)
+    Args:
+        blocks: from any number of spools.
+        range_rows: about how many rows are merged at once.
+    """
 
-    def _ranges(self) -> Iterator[tuple[str | None, str | None]]:
-        """Cut the ids into ranges of about one run each; None is an open end."""
-        if len(self.runs) == 1:
-            yield None, None
-            return
-        step = max(1, len(self.runs))
-        sample = pl.concat(
-            [
-                pl.read_parquet(run, columns=["event_id"])["event_id"].gather_every(step)
-                for run in self.runs
-            ]
-        ).sort()
-        size = max(1, self.run_rows // step)
-        cuts = sample.gather_every(size, offset=size).unique(maintain_order=True).to_list()
-        bounds = [None, *cuts, None]
-        yield from pairwise(bounds)
+    def __init__(self, blocks: Sequence[SortedBlock], *, range_rows: int = RANGE_ROWS) -> None:
+        self.blocks = sorted(blocks)
+        self.range_rows = range_rows
+        self.replayed = 0
+        self.superseded = 0
 
-    def _unique(self, low: str | None, high: str | None) -> pl.DataFrame:
-        """Read one range of ids from all runs, keeping the last version of each."""
-        frame = pl.scan_parquet(self.runs)
-        if low is not None:
-            frame = frame.filter(pl.col("event_id") >= low)
-        if high is not None:
-            frame = frame.filter(pl.col("event_id") < high)
-        rows = frame.collect().sort("event_id", "revised_us", "source_file", "source_line")
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        """Walk over the rows, unique and in the order of ids, in pieces; call once."""
+        held: list[pl.DataFrame] = []
+        count = 0
+        for place, (_, block) in enumerate(self.blocks):
+            held.append(read_block(block))
+            count += block.rows
+            last = place + 1 == len(self.blocks)
+            if count < self.range_rows and not last:
+                continue
+            # What the next block begins with may have more versions there.
+            cuts = [h.height if last else _below(h, self.blocks[place + 1].first) for h in held]
+            ready = [h[:cut] for h, cut in zip(held, cuts, strict=True) if cut]
+            held = [h[cut:] for h, cut in zip(held, cuts, strict=True) if cut < h.height]
+            count = 0
+            if ready:
+                yield self._unique(pl.concat(ready))
+
+    def _unique(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Put rows in order and keep the last version of each id."""
+        rows = rows.sort(_ORDER)
         last = rows.unique("event_id", keep="last", maintain_order=True)
-        versions = rows.select(pl.struct("event_id", "raw_sha256").n_unique()).item()
+        versions = last.height
+        if last.height < rows.height:
+            versions = rows.select(pl.struct("event_id", "raw_sha256").n_unique()).item()
         self.replayed += rows.height - versions
         self.superseded += versions - last.height
-        return last.drop("revised_us").with_columns(
-            pl.col("ts_utc").cast(OUTPUTS_SCHEMA["ts_utc"]),
-            pl.col("date").cast(pl.Date),
-        )
+        return last.drop("revised_us")
+
+
+def _below(frame: pl.DataFrame, high: str) -> int:
+    """Count the rows below an id, in a frame in the order of ids."""
+    return int(frame["event_id"].search_sorted(high, side="left"))

@@ -49,8 +49,10 @@ class BatchInputs:
         self._base = sqlite3.connect(path, isolation_level=None)
         self._base.execute("PRAGMA journal_mode=OFF")
         self._base.execute("PRAGMA synchronous=OFF")
-        self._base.execute("CREATE TABLE request(custom_id TEXT, family TEXT, body BLOB)")
-        self._base.execute("CREATE INDEX by_id ON request(custom_id, family)")
+        self._base.execute(
+            "CREATE TABLE IF NOT EXISTS request(custom_id TEXT, family TEXT, body BLOB)"
+        )
+        self._base.execute("CREATE INDEX IF NOT EXISTS by_id ON request(custom_id, family)")
         self._base.execute("BEGIN")
 
     def add(self, label: str, record: Mapping[str, Any]) -> None:
@@ -63,6 +65,11 @@ class BatchInputs:
         for _, line in reader_of(file):
             with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
                 self.add(file.label, orjson.loads(line))
+
+    def keep(self) -> None:
+        """Let other processes that open the same file see what was read so far."""
+        self._base.execute("COMMIT")
+        self._base.execute("BEGIN")
 
     def find(self, label: str, custom_id: str) -> Mapping[str, Any]:
         """Find the request of an output line.

@@ -85,7 +85,6 @@ class LineReader:
 
     def __init__(self, file: LogFile) -> None:
         self.file = file
-        self.ended_whole = True
         self.lines = 0
         self._digest = hashlib.sha256()
 
@@ -100,19 +99,28 @@ class LineReader:
         Raises:
             LogError: a packed file ends in the middle, or the file cannot be read.
         """
-        number, carry = 0, b""
+        for first, lines in self.pieces():
+            yield from numbered(first, lines)
+
+    def pieces(self) -> Iterator[tuple[int, bytes]]:
+        """Walk over pieces of whole lines, each with the number of its first line.
+
+        Raises:
+            LogError: a packed file ends in the middle, or the file cannot be read.
+        """
+        carry: list[bytes] = []
         for chunk in self._chunks():
             self._digest.update(chunk)
-            lines = (carry + chunk).split(b"\n") if carry else chunk.split(b"\n")
-            carry = lines.pop()
-            for line in lines:
-                number += 1
-                if line and not line.isspace():
-                    yield number, line
-        self.ended_whole = not carry
-        self.lines = number + bool(carry)
-        if carry and not carry.isspace():
-            yield number + 1, carry
+            lines, end, rest = chunk.rpartition(b"\n")
+            if end:
+                whole = b"".join([*carry, lines])
+                carry = []
+                yield self.lines + 1, whole
+                self.lines += whole.count(b"\n") + 1
+            if rest:
+                carry.append(rest)
+        if carry:
+            yield self.lines + 1, b"".join(carry)
 
     def _chunks(self) -> Iterator[bytes]:
         """Walk over unpacked chunks."""
@@ -145,6 +153,22 @@ class ParquetReader:
         self.file = file
         self.sha256 = ""
 
+    def pieces(self) -> Iterator[tuple[int, bytes]]:
+        """Walk over pieces of rows as JSON lines, each with the number of its first row.
+
+        Raises:
+            LogError: the file is not parquet or is damaged.
+        """
+        first, held, size = 1, list[bytes](), 0
+        for number, line in self:
+            held.append(line)
+            size += len(line)
+            if size >= _CHUNK_BYTES:
+                yield first, b"\n".join(held)
+                first, held, size = number + 1, [], 0
+        if held:
+            yield first, b"\n".join(held)
+
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         """Walk over the rows with their 1-based numbers.
 
@@ -170,6 +194,13 @@ class ParquetReader:
                     f"{self.file.label}: cannot be read as parquet after row {number}: {error}; "
                     f"nothing was ingested"
                 ) from error
+
+
+def numbered(first: int, lines: bytes) -> Iterator[tuple[int, bytes]]:
+    """Walk over the lines of a piece that are not empty, with their numbers."""
+    for number, line in enumerate(lines.split(b"\n"), start=first):
+        if line and not line.isspace():
+            yield number, line
 
 
 def reader_of(file: LogFile) -> LineReader | ParquetReader:

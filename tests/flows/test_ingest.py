@@ -9,14 +9,16 @@ import polars as pl
 import pytest
 import zstandard
 
+from flows import decoding
 from flows.artefacts import manifest_path
 from flows.canonical_rows import IngestSettings, pseudonym
 from flows.data_errors import ArtefactAlteredError, LogError, LogFormatUnknownError, LogMissingError
-from flows.filter import FilterSettings
+from flows.filter_keys import FilterSettings
 from flows.ingest import ingest
 from flows.ingest_schema import OUTPUTS_SCHEMA
+from flows.logs import reading
 from flows.quarantine import read_quarantine
-from flows.row_spool import RowSpool
+from flows.row_spool import Merge, RowSpool
 from tests.flows.nights import DAY, KEY, otel, run_ingest, write_log
 
 
@@ -234,32 +236,58 @@ def test_an_empty_night_is_a_table_without_rows(tmp_path):
 
 def test_memory_holds_one_run_however_long_the_log(tmp_path):
     """Runs are merged by ranges of ids: unique, sorted, last revision kept, none lost."""
-    small, large = RowSpool(tmp_path / "s", run_rows=7), RowSpool(tmp_path / "l", run_rows=1000)
-    for spool in (small, large):
-        spool.folder.mkdir()
-        for number in [*range(60), *range(20), *range(55, 60)]:
+    frames, counts = [], []
+    for run_rows, range_rows in ((7, 10), (7, 1), (1000, 1000)):
+        spool = RowSpool(tmp_path, f"{run_rows}-{range_rows}", run_rows=run_rows)
+        for place, number in enumerate([*range(60), *range(20), *range(55, 60)]):
             row = dict.fromkeys(OUTPUTS_SCHEMA)
-            row |= {"event_id": f"e{number:03}", "raw_sha256": f"{spool.total % 5}", "date": 0}
-            row |= {"source_file": "f", "source_line": spool.total, "ts_utc": 0}
-            spool.add((*row.values(), spool.total))
-    frames = [pl.concat([pl.read_parquet(p) for p in spool.merged()]) for spool in (small, large)]
-    assert frames[0].equals(frames[1])
+            row |= {"event_id": f"e{number:03}", "raw_sha256": f"{place % 5}", "date": 0}
+            row |= {"source_file": "f", "source_line": place, "ts_utc": 0}
+            spool.add((*row.values(), place))
+        merge = Merge(spool.taken(), range_rows=range_rows)
+        frames.append(pl.concat(list(merge)))
+        counts.append((merge.replayed, merge.superseded))
+    assert all(frame.equals(frames[0]) for frame in frames)
     assert frames[0]["event_id"].to_list() == [f"e{i:03}" for i in range(60)]
-    assert (small.replayed, small.superseded) == (large.replayed, large.superseded)
-    assert small.replayed + small.superseded == 25
+    assert len(set(counts)) == 1
+    assert sum(counts[0]) == 25
 
 
 def test_memory_holds_no_reject_however_many(tmp_path):
-    """A log of nothing but broken lines is quarantined line by line."""
+    """A log of nothing but broken lines is quarantined a piece at a time."""
     line = '{"broken": "' + "x" * 8000
-    write_log(tmp_path / "logs/a.jsonl", [otel(1), *[line] * 1000])
+    write_log(tmp_path / "logs/a.jsonl", [otel(1), *[line] * 4000])
     tracemalloc.start()
     result = run_ingest(tmp_path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert result.manifest["counts"]["rejected"] == {"not_json": 1000}
-    assert result.quarantined == 1000
-    assert peak < 5 << 20 < 1000 * len(line)
+    assert result.manifest["counts"]["rejected"] == {"not_json": 4000}
+    assert result.quarantined == 4000
+    assert peak < 10 << 20 < 4000 * len(line)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_however_many_processes_read_a_log_the_outcome_is_the_same(
+    tmp_path, monkeypatch, processes
+):
+    """Pieces of a few lines, with rejects whose date only an earlier piece says: the same bytes."""
+    lines = ["{first", *[otel(i) for i in range(30)], "{second", otel(31, days=1), "{third"]
+    lines += ["{fourth", *[otel(i) for i in range(20, 60)], otel(5)]
+    for folder in ("whole", "cut"):
+        write_log(tmp_path / folder / "logs/a.jsonl", lines)
+        write_log(tmp_path / folder / "logs/b.jsonl", ["{of b", otel(70, days=1), otel(71)])
+        (tmp_path / folder / "logs/c.jsonl").write_bytes(b"\n  \n")
+    whole = run_ingest(tmp_path / "whole")
+    monkeypatch.setattr(reading, "_CHUNK_BYTES", 700)
+    monkeypatch.setattr(decoding, "HERE_PIECES", 3)
+    monkeypatch.setattr(decoding, "TASK_PIECES", 2)
+    cut = run_ingest(tmp_path / "cut", processes=processes)
+    assert cut.outputs.read_bytes() == whole.outputs.read_bytes()
+    assert cut.manifest == whole.manifest
+    quarantines = [tmp_path / name / f"quarantine/{DAY}.jsonl" for name in ("whole", "cut")]
+    assert quarantines[0].read_bytes() == quarantines[1].read_bytes()
+    raws = [reject.raw for reject in read_quarantine(quarantines[0])]
+    assert raws == ["{first", "{second"]
 
 
 @pytest.mark.parametrize("path", ["nothing-here", "none-*.jsonl"])
