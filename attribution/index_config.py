@@ -29,6 +29,8 @@ from attribution.preconditioner import PROJECTIONS, FitConfig
 
 FORMAT = "byline-index/2"
 CODE_VERSION = "2"
+# Where the bytes of a row have changed since the first form of a dtype.
+ROW_FORMS = {"int4": 2}
 _LIBRARIES = ("torch", "transformers", "numpy", "safetensors", "polars")
 
 
@@ -204,6 +206,7 @@ def plan_of(
             "head": config.head,
             "layers": list(config.layers),
             "projection": config.projection,
+            **({"row_form": ROW_FORMS[config.dtype]} if config.dtype in ROW_FORMS else {}),
             "seed": config.seed,
             "shard_documents": config.shard_documents,
             "token_budget": config.token_budget,

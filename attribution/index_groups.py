@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from attribution.index_read import GradientIndex
 from attribution.index_store import documents_parquet
 
 _BLOCK_BYTES = 256 << 20
+# Stored rows are small and their sums are in float64: decoded, a chunk would be many times it.
+_DECODED_BYTES = 8 << 20
 
 
 def sum_groups(out: Path, manifest: dict[str, Any], *, generation: int) -> dict[str, Any]:
@@ -47,6 +50,14 @@ def sum_groups(out: Path, manifest: dict[str, Any], *, generation: int) -> dict[
         "groups": table.height,
         "name": name,
     }
+
+
+def _few(chunks: Iterable[tuple[int, np.ndarray]], rows: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Cut chunks of (first row, rows) into pieces of at most so many rows, or one."""
+    step = max(1, rows)
+    for first, stored in chunks:
+        for begin in range(0, len(stored), step):
+            yield first + begin, stored[begin : begin + step]
 
 
 def _owners(index: GradientIndex) -> tuple[Tensor, Tensor, pl.DataFrame]:
@@ -84,7 +95,7 @@ def _sum_checkpoint(
     for begin in range(0, width, step):
         part = slice(begin, min(begin + step, width))
         sums = torch.zeros(groups, part.stop - part.start, dtype=torch.float64)
-        for first, stored in index.stored(k):
+        for first, stored in _few(index.stored(k), _DECODED_BYTES // (8 * width)):
             owner = owners[first : first + len(stored)]
             live = owner >= 0
             rows = codec.decode(stored)[live, part].double()

@@ -33,7 +33,7 @@ from attribution.errors import (
     IndexMismatchError,
 )
 from attribution.files import canonical_json, sha256_of, write_atomically
-from attribution.index_config import FORMAT
+from attribution.index_config import FORMAT, ROW_FORMS
 from attribution.signing import MANIFEST, Signer
 
 # A full disk, a full quota, and a file that would grow beyond what its process may write.
@@ -96,7 +96,8 @@ def read_manifest(folder: Path) -> IndexManifest:
     Raises:
         IndexIncompleteError: the folder holds no finished index.
         IndexDamagedError: the manifest is not one that was promised.
-        IndexMismatchError: the index was written in another format than this build reads.
+        IndexMismatchError: the index, or its rows, were written in another format than this
+            build reads.
     """
     path, promise = folder / "manifest.json", folder / "manifest.sha256"
     if not path.is_file():
@@ -124,6 +125,14 @@ def read_manifest(folder: Path) -> IndexManifest:
             f"{path} has the format {content.get('format')!r}, this build reads {FORMAT!r}; "
             f"nothing was scored. Delete the folder and run `byline index build`, or use the "
             f"build of Byline that wrote it"
+        )
+    dtype = content["config"]["dtype"]
+    found, wanted = content["config"].get("row_form", 1), ROW_FORMS.get(dtype, 1)
+    if found != wanted:
+        raise IndexMismatchError(
+            f"{path}: its {dtype} rows are of form {found}, this build reads form {wanted}; read "
+            f"as that they would be other numbers, so nothing was scored. Delete the folder and "
+            f"run `byline index build` again; no other dtype is concerned"
         )
     return IndexManifest(content, digest)
 

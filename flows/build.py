@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[str, int, int], None]
 
+# Measured on models with retraining truth; see the README.
+_MONEY_MOVED = {
+    "int1": "two bits already move 30 % of the money from where floats put it, int8 0.1 %",
+    "int2": "30 % of the money moves from where floats put it, with int8 0.1 %",
+    "lowrank1": "48 % of the money is misallocated where int8 misallocates 14 %",
+    "lowrank2": "48 % of the money is misallocated where int8 misallocates 14 %",
+}
+
 
 @dataclass(frozen=True)
 class IndexSources:
@@ -70,6 +78,17 @@ def signer_of(key: Path | None, workspace: Workspace | None) -> KeySigner | None
     return None if key is None else KeySigner.from_pem(key)
 
 
+def storage_warning(wanted: AttributionSettings) -> str | None:
+    """Say what rows stored this way cost, where that is more than eight bits do by far."""
+    moved = _MONEY_MOVED.get(wanted.dtype)
+    if moved is None:
+        return None
+    return (
+        f"rows stored as {wanted.dtype}: {moved}. Nobody should be paid by such an index; "
+        f'set dtype = "int8" under [attribution] and build into another folder'
+    )
+
+
 def build_workspace_index(
     workspace: Workspace, on_progress: OnProgress | None = None, *, signer: Signer | None = None
 ) -> dict[str, Any]:
@@ -111,6 +130,9 @@ def build_index_at(
             decoys=sources.decoys,
             bytes_per_document=wanted.bytes_per_document or None,
             dtype=wanted.dtype,
+            compute=wanted.compute,
+            layers=wanted.layers,
+            head=wanted.head,
             projection=wanted.projection,
             damping=wanted.damping,
             fit_share=wanted.fit_share,

@@ -134,13 +134,21 @@ class AttributionSettings(Section):
     """How influence is measured. `shard_outputs` is the size of one worker's task.
 
     `bytes_per_document` bounds what the index stores of one document; 0 stores full rank.
+    `layers` are shell patterns of names, or "last:N"; all linear ones: ["*"] and `head` false.
+    `dtype` lowrankN stores factors of rank N; `compute` bfloat16 is refused where it is noise.
     `token_budget` 0 finds the fastest batch; last digits then depend on the machine.
     `passage_characters` is how much of a source `byline trace --passages` may show.
     """
 
     projection: Literal["eigen", "random"] = "eigen"
     bytes_per_document: int = Field(default=65_536, ge=0)
-    dtype: Literal["float32", "float16", "int8", "int4", "int2", "int1"] = "int8"
+    dtype: Literal[
+        "float32", "float16", "int8", "int4", "int2", "int1",
+        "lowrank1", "lowrank2", "lowrank4", "lowrank8",
+    ] = "int8"  # fmt: skip
+    compute: Literal["float32", "bfloat16"] = "float32"
+    layers: tuple[str, ...] = Field(default=("last:1",), min_length=1)
+    head: bool = True
     damping: float = Field(default=0.01, gt=0, le=1)
     fit_share: float = Field(default=0.15, gt=0, le=1)
     fit_documents_min: int = Field(default=256, ge=1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from flows.build import IndexSources, build_index_at, signer_of
+from flows.build import IndexSources, build_index_at, signer_of, storage_warning
 from flows.commands.options import (
     emit,
     engine_option,
@@ -57,7 +57,11 @@ def build(
     """Build the gradient index, or finish one that was begun."""
     from flows.engine_month import run_reindex  # noqa: PLC0415
     from flows.progress import Reporter  # noqa: PLC0415
+    from flows.settings import load_settings  # noqa: PLC0415
 
+    warning = storage_warning(load_settings(folder).attribution)
+    if warning:
+        click.echo(f"warning: {warning}", err=True)
     if given["model"] and given["corpus"] and given["out"]:
         if engine == "prefect":
             raise click.UsageError(

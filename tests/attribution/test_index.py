@@ -344,6 +344,19 @@ def test_an_index_of_another_format_is_refused_by_both_names(built, tmp_path):
         GradientIndex.open(tmp_path / "i")
 
 
+def test_four_bit_rows_of_the_earlier_form_are_refused(space, tmp_path):
+    """Their codes would be read as other numbers, and of narrow layers nothing would show it."""
+    manifest = build_index(config(space, tmp_path / "i", dtype="int4"))
+    assert manifest.content["config"]["row_form"] == 2
+    assert GradientIndex.open(tmp_path / "i").shards
+    settings = {k: v for k, v in manifest.content["config"].items() if k != "row_form"}
+    write_manifest(tmp_path / "i", {**manifest.content, "config": settings})
+    with pytest.raises(
+        IndexMismatchError, match=r"int4 rows are of form 1, this build reads form 2"
+    ):
+        GradientIndex.open(tmp_path / "i")
+
+
 def test_end_alone_is_called_relative(space, tmp_path):
     """With only the final weights the index says that totals have no meaning."""
     manifest = build_index(config(space, tmp_path / "i", checkpoints=()))
