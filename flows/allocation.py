@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any
 
 import polars as pl
@@ -209,3 +210,19 @@ def _spreads(names: Sequence[str], allocation: str, given: Mapping[str, int]) ->
     if allocation == "neyman":
         return [max(1, given.get(name, 10**6)) for name in names]
     raise SampleError(f"unknown allocation {allocation!r}; use 'proportional' or 'neyman'")
+
+
+def spread_ppm(masses: pl.DataFrame, whole: int, unclear: int) -> int:
+    """Give how much shares vary among a stratum's outputs, in parts per million.
+
+    The square is the value-weighted mean over outputs of sum_c (a[q,c] - mean_c)^2, the unexplained
+    part counted as one more creator: the factor of Neyman's allocation.
+
+    Args:
+        masses: for each creator 10^15 sum (W / X) a and 10^15 sum (W / X) a^2 in the stratum.
+        whole: 10^15 sum W / X of the stratum.
+        unclear: the same of its unexplained outputs.
+    """
+    squares = sum(masses["mass_square"].to_list()) + unclear
+    means = sum(mass * mass for mass in masses["mass"].to_list()) + unclear * unclear
+    return isqrt(max(0, squares * whole - means) * 10**12 // (whole * whole)) if whole else 0

@@ -10,7 +10,7 @@ The influence table has S[q,w], the signed influence in nanonats of work w on ou
     accrual  = pool_units * R_w                   by largest remainder, adds up to the pool
 
     V(R_w)   = n/(n-1) sum_q (1 - pi_q) (W_q / X)^2 (a[q,w] - R_w)^2,    X = sum_q W_q
-    interval = R_w -+ t sqrt(V),    t by the outputs that carry the noise (estimation_shares, 3)
+    interval   by the outputs that carry the noise and by its skewness (estimation_shares, 3)
 
 R_w is the ratio estimator of Hajek (1971); V its Taylor-linearised variance under Poisson
 sampling, where draws are independent so that no joint probabilities are needed (Särndal, Swensson
@@ -278,7 +278,7 @@ def _summary(
             "documents": len(decoys),
             "share_ppt": ratio_ppt(sum(decoys.values()), moments.denominator),
         },
-        "confidence": "95% t interval, Taylor-linearised, Poisson design",
+        "confidence": "95% interval, Taylor-linearised, t and Hall's skewness, Poisson design",
         "share_scale": PPT,
         "apportionment": "signed_linear/1",
     }

@@ -11,6 +11,8 @@ and for work w (creators alike, after the split-weighted sum over their works on
     square_w = sum_q t[q,w]^2,   t[q,w] = round(h_q S[q,w] / T_q)
     cross_w  = sum_q t[q,w] h_q
     fourth_w = sum_q round(10^-28 t[q,w]^4)           says on how many outputs the noise rests
+    third_w  = sum_q l_q t[q,w]^3, and the same with t^2 h and t h^2 in the place of t^3, in 10^-32;
+               l_q = (1 - 2 pi_q) / sqrt(1 - pi_q)    says how skewed the noise is
 
 1. Everything summed is an Int128 made per row before any grouping, so the order of rows, threads
    and machines cannot change a digit. The bound on |S/T| keeps every sum below 10^38.
@@ -24,23 +26,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import isqrt
+from math import isqrt, sqrt
 
 import polars as pl
 
+from flows.allocation import spread_ppm
 from flows.data_errors import EstimationError
 
 SCALE = 10**30
 NOISE_SCALE = 10**15
 _PPT = 10**12
 _BATCH_ROWS = 1_000_000
-_SUMS = ("y", "square", "cross", "fourth", "outputs")
-FOURTH_SCALE = 10**32
+_SUMS = ("y", "square", "cross", "fourth", "third", "third_h", "third_hh", "outputs")
+FINE_SCALE = 10**32
 _FACTORS = {
     "output_id": pl.String,
     "stratum": pl.String,
     "f": pl.Int128,
     "t0": pl.Int64,
+    "lean": pl.Float64,
     "h_over_t": pl.Float64,
     "ppt_over_t": pl.Float64,
     "mass": pl.Float64,
@@ -52,14 +56,15 @@ class Outputs:
     """The sampled outputs with their factors.
 
     Args:
-        table: output_id, stratum, f (Int128), t0 (Int64), h_over_t, ppt_over_t and mass (Float64:
-            h / T, 10^12 / T and 10^3 W / X) of the explained outputs.
+        table: output_id, stratum, f (Int128), t0 (Int64), lean, h_over_t, ppt_over_t and mass
+            (Float64: l, h / T, 10^12 / T and 10^3 W / X) of the explained outputs.
         sampled: how many outputs are in the sample.
         explained: how many of them are explained.
         random: how many were drawn with a probability below 1.
         unexplained: sum of 10^30 W_q / X over the unexplained.
         explained_total: sum of f_q T_q over the explained.
         noise_square: sum of h_q^2 over the whole sample.
+        noise_cube: sum of l_q h_q^3 over the whole sample, in 10^-32.
         unexplained_square: the same over the unexplained.
         strata: for each stratum 10^15 W / X over all its outputs and over the unexplained.
     """
@@ -71,6 +76,7 @@ class Outputs:
     unexplained: int
     explained_total: int
     noise_square: int
+    noise_cube: int
     unexplained_square: int
     strata: dict[str, tuple[int, int]]
 
@@ -84,12 +90,13 @@ class Moments:
         unexplained: numerator of the unexplained part.
         unexplained_square: its noise, for its variance.
         noise_square: sum of h_q^2.
+        noise_cube: sum of l_q h_q^3, in 10^-32.
         random: outputs drawn with a probability below 1.
         splits: owners of each work, adding up to 1.
-        works: name to (y, square, cross, fourth, outputs).
-        creators: name to (square, cross, fourth, outputs); numerators follow from works and splits.
+        works: name to its sums, as `_SUMS` has them: the numerator, the noise, outputs touched.
+        creators: the same without numerators, which follow from works and splits.
         decoys: name to y.
-        spreads_ppm: how much creators' shares vary among a stratum's outputs; see `_spread`.
+        spreads_ppm: how much creators' shares vary among a stratum's outputs; see `spread_ppm`.
     """
 
     denominator: int
@@ -98,8 +105,9 @@ class Moments:
     noise_square: int
     random: int
     splits: Mapping[str, Sequence[tuple[str, Fraction]]]
-    works: dict[str, tuple[int, int, int, int, int]] = field(default_factory=dict)
-    creators: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)
+    noise_cube: int = 0
+    works: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    creators: dict[str, tuple[int, ...]] = field(default_factory=dict)
     decoys: dict[str, int] = field(default_factory=dict)
     spreads_ppm: dict[str, int] = field(default_factory=dict)
 
@@ -149,7 +157,7 @@ def explain(
     x = sum(rows["weighted_value_units"].to_list())
     if not rows.height:
         # A night without a sample: whatever its pool, nobody's influence explains it.
-        return Outputs(pl.DataFrame(schema=_FACTORS), 0, 0, 0, SCALE, 0, 0, 0, {})
+        return Outputs(pl.DataFrame(schema=_FACTORS), 0, 0, 0, SCALE, 0, 0, 0, 0, {})
     return _factors(rows, x, gain_min, total_ppm, positive=positive)
 
 
@@ -186,7 +194,7 @@ def _factors(
 ) -> Outputs:
     """Compute f_q and h_q of every output, in whole numbers."""
     table: dict[str, list[object]] = {name: [] for name in _FACTORS}
-    sums = dict.fromkeys(("unexplained", "total", "noise", "unexplained_noise"), 0)
+    sums = dict.fromkeys(("unexplained", "total", "noise", "cube", "unexplained_noise"), 0)
     strata: dict[str, tuple[int, int]] = {}
     columns = ["output_id", "stratum", "pi_ppt", "weighted_value_units", "gain_nanonats"]
     random = 0
@@ -196,6 +204,8 @@ def _factors(
         noise = isqrt(NOISE_SCALE**2 * (_PPT - pi) * weight * weight // (_PPT * x * x))
         random += pi < _PPT
         sums["noise"] += noise * noise
+        lean = _PPT - 2 * pi
+        sums["cube"] += FINE_SCALE * (_PPT - pi) * lean * weight**3 // (_PPT**2 * x**3)
         clear_gain = gain > 0 and gain >= gain_min * tokens
         clear = clear_gain and total and total > 0 and total * 10**6 >= total_ppm * gross
         mass = _round(NOISE_SCALE * weight, x)
@@ -208,7 +218,9 @@ def _factors(
         over = (total + gross) // 2 if positive else total
         factor = _round(SCALE * weight, x * over)
         sums["total"] += factor * over
-        row = (name, stratum, factor, noise, noise / over, _PPT / over, 1000 * weight / x)
+        tilt = lean / sqrt((_PPT - pi) * _PPT) if pi < _PPT else 0.0
+        over_total = (noise / over, _PPT / over, 1000 * weight / x)
+        row = (name, stratum, factor, noise, tilt, *over_total)
         for key, value in zip(table, row, strict=True):
             table[key].append(value)
     return Outputs(
@@ -219,6 +231,7 @@ def _factors(
         unexplained=sums["unexplained"],
         explained_total=sums["total"],
         noise_square=sums["noise"],
+        noise_cube=sums["cube"],
         unexplained_square=sums["unexplained_noise"],
         strata=strata,
     )
@@ -282,30 +295,34 @@ def _gathered(
         unexplained=outputs.unexplained,
         unexplained_square=outputs.unexplained_square,
         noise_square=outputs.noise_square,
+        noise_cube=outputs.noise_cube,
         random=outputs.random,
         splits=splits,
-        works=dict.fromkeys(splits, (0, 0, 0, 0, 0))
-        | {n: (y, s, c, f, o) for n, (y, s, c, f, o) in named},
-        creators={
-            n: (s, c, f, o) for n, (s, c, f, o) in _total(parts["creator"], "creator", _SUMS[1:])
-        },
+        works=dict.fromkeys(splits, (0,) * len(_SUMS)) | dict(named),
+        creators=dict(_total(parts["creator"], "creator", _SUMS[1:])),
         decoys={n: y for n, (y,) in _total(parts["decoy"], "group_id", _SUMS[:1])},
         spreads_ppm={
-            name: _spread(masses.filter(pl.col("stratum") == name), *whole)
+            name: spread_ppm(masses.filter(pl.col("stratum") == name), *whole)
             for name, whole in sorted(outputs.strata.items())
         },
     )
 
 
 def _noise() -> list[pl.Expr]:
-    """Give the aggregations of t: squares, products with h, fourth powers, outputs touched."""
-    t = pl.col("t").cast(pl.Int128)
+    """Give the aggregations of t: the sums of `_SUMS` after the numerator."""
+    t, h = pl.col("t").cast(pl.Int128), pl.col("t0").cast(pl.Int128)
     # |t| / 10^15 is at most 20, so a fourth power stays below 2 * 10^37.
-    square = (pl.col("t") / NOISE_SCALE) * (pl.col("t") / NOISE_SCALE)
+    small, own = pl.col("t") / NOISE_SCALE, pl.col("t0") / NOISE_SCALE
+    fine = {
+        "fourth": small * small * (small * small),
+        "third": pl.col("lean") * small * (small * small),
+        "third_h": pl.col("lean") * own * (small * small),
+        "third_hh": pl.col("lean") * own * (small * own),
+    }
     return [
         (t * t).sum().alias("square"),
-        (t * pl.col("t0").cast(pl.Int128)).sum().alias("cross"),
-        (square * square * FOURTH_SCALE).round().cast(pl.Int128).sum().alias("fourth"),
+        (t * h).sum().alias("cross"),
+        *((e * FINE_SCALE).round().cast(pl.Int128).sum().alias(name) for name, e in fine.items()),
         pl.len().cast(pl.Int64).alias("outputs"),
     ]
 
@@ -316,7 +333,7 @@ def _creator_parts(
     """Sum each creator's works on each output, before anything is squared.
 
     Returns:
-        A row for each output and creator: creator, stratum, t, t0, and mass and mass_square,
+        A row for each output and creator: creator, stratum, t, t0, lean, and mass and mass_square,
         10^15 (W / X) a and 10^15 (W / X) a^2.
     """
     a = pl.col("a")
@@ -327,32 +344,17 @@ def _creator_parts(
         .select("output_id", "creator", exact.round().cast(pl.Int64).alias("a"))
         .group_by("output_id", "creator")
         .agg(a.sum())
-        .join(table.select("output_id", "stratum", "t0", "mass"), on="output_id")
+        .join(table.select("output_id", "stratum", "t0", "lean", "mass"), on="output_id")
         .select(
             "creator",
             "stratum",
             (a * (pl.col("t0") / _PPT)).round().cast(pl.Int64).alias("t"),
             "t0",
+            "lean",
             (a * pl.col("mass")).round().cast(pl.Int128).alias("mass"),
             (a * (a * pl.col("mass") / _PPT)).round().cast(pl.Int128).alias("mass_square"),
         )
     )
-
-
-def _spread(masses: pl.DataFrame, whole: int, unclear: int) -> int:
-    """Give how much shares vary among a stratum's outputs, in parts per million.
-
-    The square is the value-weighted mean over outputs of sum_c (a[q,c] - mean_c)^2, the unexplained
-    part counted as one more creator: the factor of Neyman's allocation.
-
-    Args:
-        masses: for each creator 10^15 sum (W / X) a and 10^15 sum (W / X) a^2 in the stratum.
-        whole: 10^15 sum W / X of the stratum.
-        unclear: the same of its unexplained outputs.
-    """
-    squares = sum(masses["mass_square"].to_list()) + unclear
-    means = sum(mass * mass for mass in masses["mass"].to_list()) + unclear * unclear
-    return isqrt(max(0, squares * whole - means) * 10**12 // (whole * whole)) if whole else 0
 
 
 def _total(

@@ -3,11 +3,10 @@
 1. A share is y / denominator, exactly; it is rounded to parts per 10^12 only to be printed.
 2. Money is divided by `contracts.split`: works and the unexplained part add up to the pool; each
    work's units are divided among its owners, so a creator's units are the sum of his lines.
-3. The 95 % interval is the share -+ t standard errors, both ends rounded to 10^-12, where t is
-   the 97.5 % point of Student's distribution. Its degrees of freedom are the outputs that carry
-   the noise, (sum t^2)^2 / sum t^4, less one: a variance that rests on few outputs is itself
-   uncertain. With many it is 1.959964. A standard error is never widened: over a period the
-   noise of many nights is added up, and with it the outputs it rests on.
+3. Intervals are those of `flows.intervals`. The degrees of freedom are the outputs that carry the
+   noise, (sum t^2)^2 / sum t^4, less one: a variance that rests on few outputs is itself uncertain.
+   The skewness is that of the sum under Poisson sampling, where a draw has the third moment
+   pi (1 - pi) (1 - 2 pi). Both stand in the tables, so that nights can be added up to a period.
 """
 
 from __future__ import annotations
@@ -20,13 +19,22 @@ from math import isqrt
 import polars as pl
 
 from contracts.split import split_signed
-from flows.estimation_moments import FOURTH_SCALE, NOISE_SCALE, Moments
+from flows.estimation_moments import FINE_SCALE, NOISE_SCALE, Moments
+from flows.intervals import FREEDOM_MAX_MILLI, FREEDOM_MIN_MILLI, bounded_skew, ends_ppt
 
 PPT = 10**12
-_Z95 = 1.959964
-_FREEDOM_MIN = 3.0
+_GRID = 10**18
 
-_COLUMNS = ("outputs", "share_ppt", "stderr_ppt", "low_ppt", "high_ppt", "accrual_units")
+_COLUMNS = (
+    "outputs",
+    "share_ppt",
+    "stderr_ppt",
+    "low_ppt",
+    "high_ppt",
+    "accrual_units",
+    "freedom_milli",
+    "skew_ppm",
+)
 
 
 def ratio_ppt(numerator: int | Fraction, denominator: int) -> int:
@@ -50,11 +58,48 @@ def stderr_ppt(numerator: int | Fraction, moments: Moments, *, square: int, cros
         # One random draw shows no spread. Its own weight bounds the error: |a - R| <= 1 + |R|.
         return isqrt(moments.noise_square) * PPT // NOISE_SCALE
     # R is cut to 10^-18: far below the 10^-15 grid that t and h stand on.
-    grid = 10**18
-    ratio = round(Fraction(numerator) * grid / moments.denominator)
-    spread = square * grid**2 - 2 * ratio * cross * grid + ratio**2 * moments.noise_square
+    ratio = round(Fraction(numerator) * _GRID / moments.denominator)
+    spread = square * _GRID**2 - 2 * ratio * cross * _GRID + ratio**2 * moments.noise_square
     spread = max(0, spread) * moments.random // (moments.random - 1)
-    return isqrt(spread) * PPT // (grid * NOISE_SCALE)
+    return isqrt(spread) * PPT // (_GRID * NOISE_SCALE)
+
+
+def freedom_milli(square: int, fourth: int) -> int:
+    """Give the degrees of freedom of a noise sum, in thousandths.
+
+    Args:
+        square: sum of t^2, in 10^-30.
+        fourth: sum of t^4, in 10^-32.
+
+    Returns:
+        square^2 / fourth - 1, from 2 to a million.
+    """
+    if not fourth:
+        return FREEDOM_MIN_MILLI
+    found = square**2 * 1000 * FINE_SCALE // (fourth * NOISE_SCALE**4) - 1000
+    return max(FREEDOM_MIN_MILLI, min(FREEDOM_MAX_MILLI, found))
+
+
+def skewness_ppm(
+    numerator: int | Fraction, moments: Moments, error_ppt: int, thirds: tuple[int, int, int]
+) -> int:
+    """Give the skewness of a share's noise, in parts per million.
+
+    Args:
+        numerator: the share's numerator y.
+        moments: the night's common sums.
+        error_ppt: the share's standard error.
+        thirds: sums of l t^3, l t^2 h and l t h^2, in 10^-32.
+
+    Returns:
+        sum l (t - R h)^3 over the error's cube, R = y / denominator; 0 without an error to bend.
+    """
+    if moments.random < 2 or not error_ppt:
+        return 0
+    r, (ttt, tth, thh) = round(Fraction(numerator) * _GRID / moments.denominator), thirds
+    centred = ttt * _GRID**3 - 3 * r * tth * _GRID**2 + 3 * r**2 * thh * _GRID
+    centred -= r**3 * moments.noise_cube
+    return bounded_skew(centred * PPT**3 * 10**6 // (FINE_SCALE * (error_ppt * _GRID) ** 3))
 
 
 def work_rows(
@@ -84,7 +129,7 @@ def work_rows(
     rows = []
     for name, unit in zip(names, units, strict=True):
         y, *noise, outputs = moments.works[name]
-        rows.append((name, outputs, *_interval(y, moments, *noise), unit))
+        rows.append(_row(name, outputs, y, moments, noise, unit))
     return _frame("work_id", rows), unexplained
 
 
@@ -112,8 +157,8 @@ def creator_rows(moments: Moments, works: pl.DataFrame, sizes: Mapping[str, int]
     level = _decoy_level(moments, sizes)
     rows, generic = [], []
     for name in sorted(shares):
-        *noise, outputs = moments.creators.get(name, (0, 0, 0, 0))
-        rows.append((name, outputs, *_interval(shares[name], moments, *noise), units[name]))
+        *noise, outputs = moments.creators.get(name, (0,) * 7)
+        rows.append(_row(name, outputs, shares[name], moments, noise, units[name]))
         generic.append(ratio_ppt(level * size[name], moments.denominator))
     frame = _frame("creator_id", rows)
     return frame.with_columns(
@@ -128,37 +173,23 @@ def _decoy_level(moments: Moments, sizes: Mapping[str, int]) -> Fraction:
     return Fraction(sum(moments.decoys.values()), size) if size else Fraction()
 
 
-def _interval(
-    numerator: int | Fraction, moments: Moments, square: int, cross: int, fourth: int
-) -> tuple[int, int, int, int]:
-    """Give share, standard error and both ends of the 95 % interval, in ppt."""
+def _row(
+    name: str,
+    outputs: int,
+    numerator: int | Fraction,
+    moments: Moments,
+    noise: Sequence[int],
+    units: int,
+) -> tuple[object, ...]:
+    """Give one row of a table: `_COLUMNS` after the name."""
+    square, cross, fourth, *thirds = noise
     share = ratio_ppt(numerator, moments.denominator)
     error = stderr_ppt(numerator, moments, square=square, cross=cross)
-    half = -(-error * quantile_ppm(square, fourth) // 10**6)
-    return share, error, share - half, share + half
-
-
-def quantile_ppm(square: int, fourth: int) -> int:
-    """Give the 97.5 % point of Student's distribution for a noise sum, in parts per million.
-
-    Args:
-        square: sum of t^2, in 10^-30.
-        fourth: sum of t^4, in 10^-32.
-
-    Returns:
-        The point at square^2 / fourth - 1 degrees of freedom, at least 3 (3.18 standard errors),
-        by the expansion of Abramowitz and Stegun (1964, 26.7.5), right to 0.2 % there.
-    """
-    # Plain products and quotients of floats, so that every machine finds the same whole number.
-    carrying = square / NOISE_SCALE**2 * (square / NOISE_SCALE**2)
-    freedom = carrying * FOURTH_SCALE / fourth - 1 if fourth else 0.0
-    n, z = max(freedom, _FREEDOM_MIN), _Z95
-    z2 = z * z
-    first = z * (z2 + 1) / 4
-    second = z * ((5 * z2 + 16) * z2 + 3) / 96
-    third = z * (((3 * z2 + 19) * z2 + 17) * z2 - 15) / 384
-    fourth_term = z * ((((79 * z2 + 776) * z2 + 1482) * z2 - 1920) * z2 - 945) / 92_160
-    return round((z + (first + (second + (third + fourth_term / n) / n) / n) / n) * 10**6)
+    freedom = freedom_milli(square, fourth)
+    ttt, tth, thh = thirds
+    skew = skewness_ppm(numerator, moments, error, (ttt, tth, thh))
+    low, high = ends_ppt(share, error, freedom, skew)
+    return name, outputs, share, error, low, high, units, freedom, skew
 
 
 def _frame(key: str, rows: Sequence[tuple[object, ...]]) -> pl.DataFrame:

@@ -1,17 +1,20 @@
 """Shares of creators and lines of works over a period, from its nights' tables.
 
 1. A share over several nights is the mean of the nights' shares, weighted by their pools.
-2. Nights are drawn independently: standard errors add in squares.
+2. Nights are drawn independently: standard errors add in squares, and intervals are those of
+   `flows.intervals` for the sum.
 3. A work line shows the whole work's share and accrual, and what this creator is credited for it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
-from math import isqrt
+from typing import Any
+
+import polars as pl
 
 from contracts.accrual import Standing
 from contracts.agreement import Agreement
@@ -20,62 +23,83 @@ from contracts.earnings import Earnings
 from contracts.period import Period
 from contracts.split import split
 from flows.accruals import NightAccrual, PeriodAccruals
+from flows.intervals import FREEDOM_MAX_MILLI, Noise, ends_ppt
 from reports.statement import allot_to_works
 from reports.statement_inputs import WorkLine
 
 PPM = 10**6
-Z95_PPM = 1_959_964
 
 
 @dataclass(frozen=True)
 class CreatorShare:
-    """A creator's share of a period's pools, in parts per 10^12, with its 95 % interval."""
+    """A creator's share of a period's pools, in parts per 10^12, with its 95 % interval.
+
+    Args:
+        share_ppt: the share.
+        stderr_ppt: its standard error.
+        generic_ppt: the generic part of it.
+        freedom_milli: degrees of freedom of the error, in thousandths.
+        skew_ppm: skewness of the share's noise, in parts per million.
+    """
 
     share_ppt: int
     stderr_ppt: int
     generic_ppt: int
+    freedom_milli: int = FREEDOM_MAX_MILLI
+    skew_ppm: int = 0
 
     @property
     def low_ppt(self) -> int:
         """The lower end."""
-        return self.share_ppt - self._half
+        return self._ends[0]
 
     @property
     def high_ppt(self) -> int:
         """The upper end."""
-        return self.share_ppt + self._half
+        return self._ends[1]
 
     @property
-    def _half(self) -> int:
-        return -(-self.stderr_ppt * Z95_PPM // PPM)
+    def _ends(self) -> tuple[int, int]:
+        return ends_ppt(self.share_ppt, self.stderr_ppt, self.freedom_milli, self.skew_ppm)
 
     @classmethod
     def total(cls, shares: Sequence[CreatorShare]) -> CreatorShare:
         """Add the shares of several creators of one payee."""
-        return cls(
-            sum(s.share_ppt for s in shares),
-            isqrt(sum(s.stderr_ppt**2 for s in shares)),
-            sum(s.generic_ppt for s in shares),
-        )
+        noise = Noise()
+        for share in shares:
+            noise.add(1, share.stderr_ppt, share.freedom_milli, share.skew_ppm)
+        stderr, freedom, skew = noise.over(1)
+        whole, generic = (sum(s.share_ppt for s in shares), sum(s.generic_ppt for s in shares))
+        return cls(whole, stderr, generic, freedom, skew)
 
 
 def creator_shares(accruals: PeriodAccruals) -> dict[str, CreatorShare]:
     """Give every creator's share of the period, by id."""
-    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    noises: dict[str, Noise] = defaultdict(Noise)
     for night in accruals.nights:
-        columns = night.creators.select("creator_id", "share_ppt", "stderr_ppt", "generic_ppt")
-        for creator, share, stderr, generic in columns.iter_rows():
+        columns = ("creator_id", "share_ppt", "stderr_ppt", "generic_ppt")
+        for creator, share, stderr, generic, *shape in _with_shape(night.creators, columns):
             row = sums[creator]
             row[0] += share * night.pool_units
-            row[1] += (stderr * night.pool_units) ** 2
-            row[2] += generic * night.pool_units
+            row[1] += generic * night.pool_units
+            noises[creator].add(night.pool_units, stderr, *shape)
     pool = accruals.pool_units or 1
-    return {
-        creator: CreatorShare(
-            round(Fraction(share, pool)), isqrt(square) // abs(pool), round(Fraction(generic, pool))
-        )
-        for creator, (share, square, generic) in sorted(sums.items())
-    }
+    found = {}
+    for creator, (share, generic) in sorted(sums.items()):
+        stderr, freedom, skew = noises[creator].over(pool)
+        parts = (round(Fraction(share, pool)), stderr, round(Fraction(generic, pool)))
+        found[creator] = CreatorShare(*parts, freedom, skew)
+    return found
+
+
+def _with_shape(table: pl.DataFrame, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Read rows with the shape of their noise behind; tables of earlier builds have none."""
+    shape = ("freedom_milli", "skew_ppm")
+    if shape[0] in table.columns:
+        return table.select(*columns, *shape).iter_rows()
+    plain = (pl.lit(FREEDOM_MAX_MILLI).alias(shape[0]), pl.lit(0).alias(shape[1]))
+    return table.select(*columns, *plain).iter_rows()
 
 
 @dataclass(frozen=True)
@@ -161,18 +185,18 @@ class _Sum:
     whole: int = 0
     pool: int = 0
     weighted: int = 0
-    square: int = 0
+    noise: Noise = field(default_factory=Noise)
     sampled: int = 0
     population: int = 0
 
     def add(self, night: NightAccrual, part_units: int, row: tuple[int, ...]) -> None:
-        """Add one night: (outputs, share, stderr, whole accrual)."""
-        outputs, share, stderr, whole = row
+        """Add one night: (outputs, share, stderr, whole accrual, shape of the noise)."""
+        outputs, share, stderr, whole, *shape = row
         self.accrued += part_units
         self.whole += whole
         self.pool += night.pool_units
         self.weighted += share * night.pool_units
-        self.square += (stderr * night.pool_units) ** 2
+        self.noise.add(night.pool_units, stderr, *shape)
         self.sampled += outputs
         self.population += int(night.manifest["population"]["outputs"])
 
@@ -180,8 +204,8 @@ class _Sum:
         """Make the statement's line."""
         pool = self.pool or 1
         share_ppt = round(Fraction(self.weighted, pool))
-        stderr_ppt = isqrt(self.square) // abs(pool)
-        half = -(-stderr_ppt * Z95_PPM // PPM)
+        stderr_ppt, freedom, skew = self.noise.over(pool)
+        low_ppt, high_ppt = ends_ppt(share_ppt, stderr_ppt, freedom, skew)
         work = catalogue.works.get(self.work_id)
         late = self.activity != accruals.period
         return WorkLine(
@@ -198,8 +222,8 @@ class _Sum:
             if self.sampled
             else PPM,
             stderr_ppt=stderr_ppt,
-            low_ppt=share_ppt - half,
-            high_ppt=share_ppt + half,
+            low_ppt=low_ppt,
+            high_ppt=high_ppt,
             accrual_units=self.whole,
             split=self.share,
             adjustment_type="usage_correction" if late else "none",
@@ -216,7 +240,7 @@ def _sum(found: dict[_Key, _Sum], night: NightAccrual, work_id: str, share: Frac
 
 def _rows(night: NightAccrual) -> dict[str, tuple[int, ...]]:
     columns = ("work_id", "outputs", "share_ppt", "stderr_ppt", "accrual_units")
-    return {row[0]: row[1:] for row in night.works.select(columns).iter_rows()}
+    return {row[0]: row[1:] for row in _with_shape(night.works, columns)}
 
 
 def _fee_line(accruals: PeriodAccruals, agreement: Agreement, result: Earnings) -> WorkLine:

@@ -44,8 +44,6 @@ from reports.statement_inputs import (
 
 FORMAT: Final = "byline-statement/1"
 PPT: Final = 10**12
-# 97.5 % point of the normal distribution, in thousandths: half of a 95 % interval.
-Z95_MILLI: Final = 1960
 
 
 @dataclass(frozen=True)
@@ -151,8 +149,9 @@ def build_statement(inputs: StatementInputs) -> Statement:
 def summarise_works(works: Sequence[WorkLine]) -> tuple[WorkLine, ...]:
     """Add the detail lines up to one line a work and pool: the Work Summary layout.
 
-    Shares are averaged over the pools they are shares of; standard errors add in
-    squares, because every night is drawn with its own seed.
+    Shares are averaged over the pools they are shares of; standard errors and the
+    reach of intervals to either side add in squares, because every night is drawn
+    with its own seed.
 
     Returns:
         Lines in the order of amount, largest first, then by work id and pool.
@@ -247,8 +246,8 @@ def _merge(lines: Sequence[WorkLine]) -> WorkLine:
     share = round(Fraction(weighted, pool)) if pool else 0
     spread = isqrt(sum((line.stderr_ppt * line.pool_units) ** 2 for line in lines))
     stderr = round(Fraction(spread, pool)) if pool else 0
-    half = stderr * Z95_MILLI // 1000
-    bounded = all(line.low_ppt is not None and line.high_ppt is not None for line in lines)
+    low = _reach([line.low_ppt for line in lines], lines)
+    high = _reach([line.high_ppt for line in lines], lines)
     sampled = sum(line.sampled_outputs for line in lines)
     weights = sum(line.weight_ppm * line.sampled_outputs for line in lines)
     known = [line.influence_nanonats for line in lines if line.influence_nanonats is not None]
@@ -270,14 +269,24 @@ def _merge(lines: Sequence[WorkLine]) -> WorkLine:
         weight_ppm=round(Fraction(weights, sampled)) if sampled else first.weight_ppm,
         influence_nanonats=sum(known) if len(known) == len(lines) else None,
         stderr_ppt=stderr,
-        low_ppt=share - half if bounded else None,
-        high_ppt=share + half if bounded else None,
+        low_ppt=None if low is None or high is None else share - low,
+        high_ppt=None if low is None or high is None else share + high,
         rate=_common([line.rate for line in lines]),
         accrual_units=sum(line.accrual_units for line in lines),
         split=first.split,
         adjustment_type=first.adjustment_type,
         reliability=_common([line.reliability for line in lines]),
     )
+
+
+def _reach(ends: Sequence[int | None], lines: Sequence[WorkLine]) -> int | None:
+    """Give how far the lines' intervals reach together, in ppt: distances add in squares."""
+    pool, square = abs(sum(line.pool_units for line in lines)), 0
+    for end, line in zip(ends, lines, strict=True):
+        if end is None:
+            return None
+        square += ((end - line.share_ppt) * line.pool_units) ** 2
+    return isqrt(square) // pool if pool else 0
 
 
 def _span(periods: Sequence[str]) -> str:

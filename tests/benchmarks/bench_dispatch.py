@@ -165,7 +165,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; 0 when overhead and gain are as promised."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args(argv).quick
+    parser.add_argument("--only", choices=("overhead", "gain"))
+    parser.add_argument("--rounds", type=int, help="three by default, one when quick")
+    options = parser.parse_args(argv)
+    quick, only = options.quick, options.only
+    rounds = options.rounds or (1 if quick else 3)
     variable, default = DEFAULTS["redis"]
     url = os.environ.get(variable, default)
     if (reason := why_not(url)) is not None:
@@ -173,8 +177,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(build_tiny(Path(folder) / "home"), url)
-        cheap = overhead(bench, 1 if quick else 3, 10 if quick else 40)
-        pays = gain(bench, 1 if quick else 3, 8 if quick else 16, 256 if quick else 1024)
+        cheap = only == "gain" or overhead(bench, rounds, 10 if quick else 40)
+        pays = only == "overhead" or gain(bench, rounds, 8 if quick else 16, 256 if quick else 1024)
     return int(not (cheap and pays))
 
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from fractions import Fraction
+from types import SimpleNamespace
 
 import polars as pl
 
 from flows.allocation import design
 from flows.estimation_moments import accumulate, explain
 from flows.estimation_shares import creator_rows, work_rows
+from flows.publish_works import creator_shares
 from flows.sampling import PPT, drawn_rows, night_seed
 from tests.flows.nights import DAY
 
@@ -93,8 +95,15 @@ def census_of(events, values, rows, gains, owners) -> Census:
     )
 
 
-def coverage(census: Census, size: int, draws: int, seed: int = 0) -> pl.DataFrame:
+def coverage(census: Census, size: int, draws: int, seed: int = 0, nights: int = 1) -> pl.DataFrame:
     """Draw and estimate many times.
+
+    Args:
+        census: the night.
+        size: outputs sampled a night.
+        draws: how often.
+        seed: of the draws.
+        nights: how many draws of equal pools are added up to a period each time.
 
     Returns:
         creator_id, expected (count), covered (part of the draws), width and bias in ppt.
@@ -103,12 +112,16 @@ def coverage(census: Census, size: int, draws: int, seed: int = 0) -> pl.DataFra
     designs = design(census.population.lazy(), size, allocation="proportional", spreads_ppm={})
     found = []
     for k in range(draws):
-        night = bytes.fromhex(night_seed("", f"{seed}:{k}", DAY))
-        found.append(census.estimate(drawn_rows(census.population.lazy(), designs, night)))
+        drawn = []
+        for n in range(nights):
+            name = f"{seed}:{k}:{n}" if n else f"{seed}:{k}"
+            night = bytes.fromhex(night_seed("", name, DAY))
+            drawn.append(census.estimate(drawn_rows(census.population.lazy(), designs, night)))
+        found.append(drawn[0] if nights == 1 else _period(drawn))
     exact = pl.DataFrame({"creator_id": list(truth), "truth": list(truth.values())})
     table = pl.concat(found).join(exact, on="creator_id")
     inside = (pl.col("low_ppt") <= pl.col("truth")) & (pl.col("truth") <= pl.col("high_ppt"))
-    expected = census.expected_counts(size)
+    expected = census.expected_counts(size * nights)
     return (
         table.group_by("creator_id")
         .agg(
@@ -120,3 +133,15 @@ def coverage(census: Census, size: int, draws: int, seed: int = 0) -> pl.DataFra
         .with_columns(pl.col("creator_id").replace_strict(expected).alias("expected"))
         .sort("expected")
     )
+
+
+def _period(nights: list[pl.DataFrame]) -> pl.DataFrame:
+    """Add nights of equal pools up as a statement does."""
+    plain = [SimpleNamespace(creators=night, pool_units=10**6) for night in nights]
+    period = SimpleNamespace(nights=plain, pool_units=10**6 * len(nights))
+    rows = [
+        (name, share.share_ppt, share.low_ppt, share.high_ppt)
+        for name, share in creator_shares(period).items()
+    ]
+    schema = ["creator_id", "share_ppt", "low_ppt", "high_ppt"]
+    return pl.DataFrame(rows, schema=schema, orient="row")

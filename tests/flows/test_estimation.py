@@ -13,7 +13,8 @@ from flows import estimation_moments
 from flows.artefacts import manifest_path, write_manifest, write_parquet
 from flows.data_errors import ArtefactAlteredError, EstimationError
 from flows.estimation import Ownership, Pool, UnexplainedRule, estimate
-from flows.estimation_shares import quantile_ppm
+from flows.estimation_shares import freedom_milli
+from flows.intervals import quantile_ppm
 from flows.sampling import PPT, SAMPLE_FORMAT, SAMPLE_SCHEMA, weighted_value
 from tests.flows.nights import DAY, fractions, random_influence, write_influence
 
@@ -104,7 +105,17 @@ def slow_shares(night, owners):
         o: [float((1 - pis[e]) * (weights[e] / x * a[e].get(o, 0)) ** 2) for e in a] for o in names
     }
     carrying = {o: sum(s) ** 2 / sum(v * v for v in s) if any(s) else 0 for o, s in squares.items()}
-    return shares, errors, carrying
+    skews = {
+        o: sum(
+            float((1 - pis[e]) * (1 - 2 * pis[e]))
+            * float(weights[e] / x * (a[e].get(o, 0) - shares[o])) ** 3
+            for e in a
+        )
+        / errors[o] ** 3
+        for o in names
+        if errors[o]
+    }
+    return shares, errors, carrying, skews
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -116,16 +127,29 @@ def test_shares_and_errors_are_those_of_the_formulas(tmp_path, seed):
         (works, "work_id", {w: [(w, Fraction(1))] for w in night.splits}),
         (creators, "creator_id", night.splits),
     ):
-        shares, errors, carrying = slow_shares(night, owners)
+        shares, errors, carrying, skews = slow_shares(night, owners)
         rows = {row[key]: row for row in table.to_dicts()}
         assert set(rows) | {None} == set(shares)
         for name, row in rows.items():
             assert abs(row["share_ppt"] - shares[name] * PPT) <= PPT / 10**6
             assert row["stderr_ppt"] == pytest.approx(errors[name] * PPT, rel=1e-6, abs=10)
-            half = student(carrying[name] - 1) * errors[name] * PPT
-            assert row["high_ppt"] - row["low_ppt"] == pytest.approx(2 * half, rel=3e-3, abs=20)
+            assert row["skew_ppm"] == pytest.approx(skews[name] * 10**6, rel=1e-4, abs=20)
+            point = student(carrying[name] - 1)
+            for end, sign in (("low_ppt", 1), ("high_ppt", -1)):
+                reach = unbent(sign * point, skews[name]) * errors[name] * PPT
+                assert row["share_ppt"] - row[end] == pytest.approx(reach, rel=5e-3, abs=20)
         assert manifest["unexplained_ppt"] == pytest.approx(float(shares[None] * PPT), rel=1e-6)
         assert manifest["unexplained_stderr_ppt"] == pytest.approx(errors[None] * PPT, rel=1e-6)
+
+
+def unbent(point, skew):
+    """Solve T + s T^2 / 3 + s^2 T^3 / 27 + s / 6 = point by halving: it rises with T."""
+    low, high = -100.0, 100.0
+    while high - low > 1e-9:
+        t = (low + high) / 2
+        bent = t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6
+        low, high = (low, t) if bent > point else (t, high)
+    return low
 
 
 def student(freedom):
@@ -144,8 +168,9 @@ def student(freedom):
 @pytest.mark.parametrize(("outputs", "point"), [(1, 3.182), (5, 2.776), (11, 2.228), (10**6, 1.96)])
 def test_the_interval_is_wider_where_few_outputs_carry_the_noise(outputs, point):
     """Student's table at one degree of freedom less than outputs of equal noise, at least 3."""
-    assert quantile_ppm(10**30, 10**32 // outputs) == pytest.approx(point * 10**6, rel=2e-3)
-    assert quantile_ppm(10**30, 0) == quantile_ppm(0, 0) == quantile_ppm(10**30, 10**32)
+    freedom = freedom_milli(10**30, 10**32 // outputs)
+    assert quantile_ppm(freedom) == pytest.approx(point * 10**6, rel=2e-3)
+    assert freedom_milli(10**30, 0) == freedom_milli(0, 0) == freedom_milli(10**30, 10**32) == 2000
     assert student(outputs - 1) == pytest.approx(point, rel=1e-3)
 
 
