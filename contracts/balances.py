@@ -45,6 +45,10 @@ class Balances:
         debit_units: what the payee owes from earlier corrections, not negative.
         held_units: amounts held in disputes, not negative.
         carried_forward_units: net not paid because below the threshold, in payment currency.
+        unconverted_units: net that comes to less than half a unit of the payment currency, kept in
+            the agreement's until it comes to more.
+        remainders: by pool in another currency, what rounding its conversion left: a fraction of a
+            unit of the agreement's currency, of either sign.
     """
 
     unrecouped_units: int = 0
@@ -54,6 +58,8 @@ class Balances:
     debit_units: int = 0
     held_units: int = 0
     carried_forward_units: int = 0
+    unconverted_units: int = 0
+    remainders: Mapping[str, Fraction] = field(default_factory=dict)
 
     @property
     def reserve_units(self) -> int:

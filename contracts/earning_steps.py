@@ -54,10 +54,12 @@ class Taxes:
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """What line 15 came to, in the payment currency."""
+    """What lines 14 and 15 came to: the first two in the payment currency."""
 
     payable_units: int
     carried_forward_units: int
+    converted_from_units: int = 0
+    unconverted_units: int = 0
 
 
 def add_terms(sheet: Sheet, terms: Sequence[TermRoyalty]) -> None:
@@ -256,21 +258,23 @@ def add_taxes(sheet: Sheet, agreement: Agreement, payment_on: date) -> Taxes:
 def add_payment(
     sheet: Sheet,
     agreement: Agreement,
-    brought_forward_units: int,
+    opening: Balances,
     fx: FxTable | None,
     payment_on: date,
 ) -> Paid:
-    """Write lines 14 and 15: convert, add what was carried forward, pay or carry on."""
+    """Write lines 14 and 15: convert, add what was carried forward, pay or carry on.
+
+    A net that comes to less than half a unit of the payment currency stays in the agreement's, and
+    is converted together with the next one.
+    """
     target = agreement.payment_currency
+    from_units = left_units = 0
+    brought_forward_units = opening.carried_forward_units
     if target == sheet.currency:
         sheet.absent(steps.CONVERSION, f"paid in {target}")
+        brought_forward_units += opening.unconverted_units
     else:
-        from_code, to_code = sheet.currency.split("/")[0], target.split("/")[0]
-        rate = (fx or FxTable()).rate_on(from_code, to_code, payment_on)
-        converted_units = convert(sheet.balance_units, sheet.currency, target, rate.rate)
-        shown = f"{show_rate(rate.rate)} {to_code} per {from_code} on {rate.rate_on}, {rate.source}"
-        before = f"{sheet.money(sheet.balance_units)} {from_code}"
-        sheet.convert(f"{before} at {shown}", converted_units, target)
+        from_units, left_units = _convert(sheet, target, opening.unconverted_units, fx, payment_on)
     due_units = sheet.balance_units + brought_forward_units
     threshold_units = agreement.threshold_units
     is_paid = due_units > 0 and due_units >= threshold_units
@@ -283,4 +287,23 @@ def add_payment(
     text += ": paid" if is_paid else ": carried forward"
     forward = WorkingLine("brought forward", "from earlier periods", brought_forward_units)
     sheet.add(steps.THRESHOLD, text, (forward,))
-    return Paid(due_units, 0) if is_paid else Paid(0, due_units)
+    parts = (due_units, 0) if is_paid else (0, due_units)
+    return Paid(*parts, from_units, left_units)
+
+
+def _convert(
+    sheet: Sheet, target: str, brought_units: int, fx: FxTable | None, payment_on: date
+) -> tuple[int, int]:
+    """Write line 14, and return what was converted and what stays as it is."""
+    from_code, to_code = sheet.currency.partition("/")[0], target.partition("/")[0]
+    rate = (fx or FxTable()).rate_on(from_code, to_code, payment_on)
+    whole_units = sheet.balance_units + brought_units
+    converted_units = convert(whole_units, sheet.currency, target, rate.rate)
+    shown = f"{show_rate(rate.rate)} {to_code} per {from_code} on {rate.rate_on}, {rate.source}"
+    before = f"{sheet.money(sheet.balance_units)} {from_code}"
+    if brought_units:
+        before += f" and {sheet.money(brought_units)} {from_code} not converted before"
+    left_units = 0 if converted_units else whole_units
+    after = ", less than half a unit: kept for the next period" if left_units else ""
+    sheet.convert(f"{before} at {shown}{after}", converted_units, target)
+    return whole_units - left_units, left_units

@@ -44,8 +44,9 @@ from contracts.earning_steps import (
 )
 from contracts.fx import FxTable
 from contracts.period import Period
+from contracts.pool_amount import PoolAmount
 from contracts.recoupment import Recoupment
-from contracts.term_royalty import PoolAmount, TermRoyalty, term_royalty
+from contracts.term_royalty import TermRoyalty, term_royalty
 from contracts.usage import Usage
 
 
@@ -103,6 +104,8 @@ class Earnings:
         indirect_tax_units: added.
         withheld_units: withheld.
         net_units: what lines 2 to 13 add up to; never negative.
+        converted_from_units: what of it, and of earlier nets that were too small to convert, was
+            turned into the payment currency; 0 where it is the agreement's.
         payment_currency: the currency of payment.
         payable_units: paid out, in the payment currency.
         carried_forward_units: kept for the next period, in the payment currency.
@@ -129,6 +132,7 @@ class Earnings:
     indirect_tax_units: int
     withheld_units: int
     net_units: int
+    converted_from_units: int
     payment_currency: str
     payable_units: int
     carried_forward_units: int
@@ -192,11 +196,12 @@ def compute_earnings(
         done.taxes.indirect_units,
         done.taxes.withheld_units,
         done.net_units,
+        done.paid.converted_from_units,
         agreement.payment_currency,
         done.paid.payable_units,
         done.paid.carried_forward_units,
         inputs.opening,
-        _closing(inputs.opening, terms, done),
+        _closing(inputs, terms, done),
     )
 
 
@@ -232,8 +237,7 @@ def _settle(
     taxes = add_taxes(sheet, agreement, payment_on)
     net_units = sheet.balance_units
     assert net_units >= 0, (agreement.name, period, net_units)
-    forward_units = inputs.opening.carried_forward_units
-    paid = add_payment(sheet, agreement, forward_units, inputs.fx, payment_on)
+    paid = add_payment(sheet, agreement, inputs.opening, inputs.fx, payment_on)
     return _Settled(
         reserve,
         year_units,
@@ -247,8 +251,10 @@ def _settle(
     )
 
 
-def _closing(opening: Balances, terms: Sequence[TermRoyalty], done: _Settled) -> Balances:
+def _closing(inputs: EarningInputs, terms: Sequence[TermRoyalty], done: _Settled) -> Balances:
     """Return the balances after the period."""
+    opening = inputs.opening
+    left = {pool.pool_id: pool.remainder for pool in inputs.pools if pool.rate}
     return replace(
         opening,
         unrecouped_units=done.recouped.unrecouped_units,
@@ -258,6 +264,8 @@ def _closing(opening: Balances, terms: Sequence[TermRoyalty], done: _Settled) ->
         debit_units=done.adjusted.debit_units,
         held_units=done.adjusted.held_after_units,
         carried_forward_units=done.paid.carried_forward_units,
+        unconverted_units=done.paid.unconverted_units,
+        remainders={name: part for name, part in {**opening.remainders, **left}.items() if part},
     )
 
 

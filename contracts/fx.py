@@ -81,6 +81,19 @@ class FxTable:
         raise MissingRateError(from_code, to_code, day.isoformat(), AGE_DAYS_MAX)
 
 
+def exact_value(
+    amount_units: int, from_currency: str, to_currency: str, rate: Fraction
+) -> Fraction:
+    """Give what units of one currency come to in units of another, before any rounding.
+
+    >>> exact_value(1_234, "USD/6", "EUR/2", Fraction(93, 100))
+    Fraction(57381, 500000)
+    """
+    scale_from = Currency.parse(from_currency).units_per_whole
+    scale_to = Currency.parse(to_currency).units_per_whole
+    return Fraction(amount_units, scale_from) * rate * scale_to
+
+
 def convert(amount_units: int, from_currency: str, to_currency: str, rate: Fraction) -> int:
     """Convert units of one currency to units of another.
 
@@ -96,6 +109,4 @@ def convert(amount_units: int, from_currency: str, to_currency: str, rate: Fract
     >>> convert(1_000_000, "USD/6", "EUR/2", Fraction(93, 100))
     93
     """
-    scale_from = Currency.parse(from_currency).units_per_whole
-    scale_to = Currency.parse(to_currency).units_per_whole
-    return round_half_even(Fraction(amount_units, scale_from) * rate * scale_to)
+    return round_half_even(exact_value(amount_units, from_currency, to_currency, rate))

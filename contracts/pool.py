@@ -16,8 +16,8 @@ from fractions import Fraction
 from contracts.dispute import CONTESTED, UNCLAIMED, Holdings
 from contracts.errors import ApportionmentError
 from contracts.money import round_half_even
+from contracts.pool_amount import PoolAmount
 from contracts.split import split, split_by_weights
-from contracts.term_royalty import PoolAmount
 
 
 @dataclass(frozen=True, slots=True)

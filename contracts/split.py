@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from math import lcm
+from math import floor, lcm
 
 
 def split(amount_units: int, shares: Sequence[Fraction]) -> list[int]:
@@ -105,6 +105,34 @@ def split_by_weights(amount_units: int, weights: Sequence[int]) -> list[int]:
     return _largest_remainder(amount_units, weights, total)
 
 
+def split_by_targets(amount_units: int, targets: Sequence[Fraction]) -> list[int]:
+    """Round exact values of either sign to whole units that add up to an amount.
+
+    Args:
+        amount_units: what the parts add up to; it lies within one unit a part above the sum of
+            the values rounded down, as an amount does that was rounded itself.
+        targets: the exact values, in units.
+
+    Returns:
+        Each value rounded down, and one unit more for the largest fractions.
+
+    Raises:
+        ValueError: the amount is too far from the values.
+
+    >>> split_by_targets(3, [Fraction(5, 2), Fraction(-3, 4), Fraction(5, 4)])
+    [3, -1, 1]
+    """
+    parts = [floor(target) for target in targets]
+    rest = amount_units - sum(parts)
+    if not 0 <= rest <= len(parts):
+        raise ValueError(
+            f"{amount_units} units cannot be rounded from values that add up to {sum(targets)}; "
+            f"every part would be a whole unit or more away from its value"
+        )
+    fractions = [target - part for target, part in zip(targets, parts, strict=True)]
+    return _with_rest(parts, fractions, rest)
+
+
 def _over_common_denominator(shares: Sequence[Fraction]) -> tuple[list[int], int]:
     """Return the shares as whole numerators over one denominator."""
     denominator = lcm(*{share.denominator for share in shares}) if shares else 1
@@ -120,13 +148,20 @@ def _largest_remainder(amount_units: int, weights: Sequence[int], total: int) ->
         parts.append(part)
         fractions.append(fraction)
     remainder_units = amount_units - sum(parts)
-
-    # sorted() is stable, so among equal fractions the earlier payee wins (rule 4). A part that
-    # came out whole is never reached: the remainder is the sum of the fractions, each below 1.
-    by_fraction = sorted(range(len(parts)), key=lambda i: -fractions[i])
-    for i in by_fraction[:remainder_units]:
-        assert fractions[i] > 0, (amount_units, weights[i], total)
-        parts[i] += 1
-
+    # A part that came out whole is never reached: what is left is the sum of the fractions, each
+    # below 1.
+    assert remainder_units <= sum(map(bool, fractions)), (amount_units, weights, total)
+    parts = _with_rest(parts, fractions, remainder_units)
     assert sum(parts) == amount_units, (parts, amount_units)
+    return parts
+
+
+def _with_rest(
+    parts: list[int], fractions: Sequence[int] | Sequence[Fraction], rest: int
+) -> list[int]:
+    """Give one unit each to the largest fractions."""
+    # sorted() is stable, so among equal fractions the earlier payee wins (rule 4).
+    by_fraction = sorted(range(len(parts)), key=lambda i: -fractions[i])
+    for i in by_fraction[:rest]:
+        parts[i] += 1
     return parts

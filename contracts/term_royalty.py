@@ -21,55 +21,13 @@ from math import lcm
 from contracts.agreement import Agreement
 from contracts.balances import Balances
 from contracts.dispute import CONTESTED
-from contracts.errors import AgreementError
 from contracts.money import Currency, round_half_even, show_units
 from contracts.period import Period
+from contracts.pool_amount import PoolAmount
 from contracts.rate import Window, show_rate
 from contracts.split import split, split_by_weights
 from contracts.terms import POOL_BASES, Basis, Term
 from contracts.usage import Usage, total_outputs, total_tokens
-
-
-@dataclass(frozen=True, slots=True)
-class PoolAmount:
-    """What a party was apportioned from one pool, after its co-creator split.
-
-    Args:
-        pool_id: the pool.
-        pool_units: the whole pool.
-        amount_units: the party's part.
-        working: how the part came about, in one line for the statement.
-        works: the party's part by work, adding up to the amount; empty if not known.
-        by_term: the same by term id and work, where terms hold for some territories or model
-            versions only; empty where works alone say which term pays.
-    """
-
-    pool_id: str
-    pool_units: int
-    amount_units: int
-    working: str = ""
-    works: Mapping[str, int] = field(default_factory=dict)
-    by_term: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Check that the works add up.
-
-        Raises:
-            AgreementError: negative, or the works add up to something else.
-        """
-        if self.amount_units < 0:
-            raise AgreementError(
-                f"amount from pool {self.pool_id} must not be negative, got {self.amount_units} "
-                f"units; a correction is an adjustment"
-            )
-        total_units = sum(self.works.values())
-        by_term_units = sum(sum(works.values()) for works in self.by_term.values())
-        for units, known in ((total_units, self.works), (by_term_units, self.by_term)):
-            if known and units != self.amount_units:
-                raise AgreementError(
-                    f"works of pool {self.pool_id} add up to {units} units, the amount is "
-                    f"{self.amount_units}; apportion the pool again"
-                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +53,7 @@ class TermRoyalty:
         split: step 6, what belongs to others, negative; None where nothing is split.
         counter: the tier counter afterwards; None without tiers.
         works: the licensor's part by work.
-        contested_units: what others claim too and the licensor may be owed once it is decided;
+        contested: by work, what others claim too and the licensor may be owed once it is decided;
             in none of the lines.
     """
 
@@ -108,7 +66,12 @@ class TermRoyalty:
     split: WorkingLine | None
     counter: Fraction | None
     works: Mapping[str, int]
-    contested_units: int = 0
+    contested: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def contested_units(self) -> int:
+        """What others claim too, of all works."""
+        return sum(self.contested.values())
 
     @property
     def lines(self) -> tuple[WorkingLine, ...]:
@@ -185,10 +148,10 @@ def term_royalty(
     deductions = _deductions(term, tiered_units, measured)
     net_units = tiered_units + sum(line.amount_units for line in deductions)
     works, limits = _limited(term, net_units, measured)
-    own, held_units, split_line = _own_part(term, agreement, works, shares, contested or {})
+    own, held, split_line = _own_part(term, agreement, works, shares, contested or {})
     usage = WorkingLine(f"{term.term_id}: payable usage", measured.usage_text, 0)
     steps = usage, gross, tiers, tuple(deductions), tuple(limits), split_line
-    result = TermRoyalty(term, *steps, counter, own, held_units)
+    result = TermRoyalty(term, *steps, counter, own, held)
     assert result.royalty_units == sum(own.values()), (result, own)
     assert gross_units >= 0, gross_units
     return result
@@ -363,13 +326,12 @@ def _own_part(
     works: Mapping[str, int],
     shares: Mapping[str, Mapping[str, Fraction]],
     contested: Mapping[str, Mapping[str, Fraction]],
-) -> tuple[dict[str, int], int, WorkingLine | None]:
+) -> tuple[dict[str, int], dict[str, int], WorkingLine | None]:
     """Keep the licensor's part of every work that has a sheet, and what he may win of it."""
     if term.basis in POOL_BASES:
-        return dict(works), 0, None
+        return dict(works), {}, None
     licensor = agreement.licensor
-    own = {}
-    held_units = 0
+    own, held = {}, {}
     lines = []
     for work, units in works.items():
         sheet = shares.get(work)
@@ -381,15 +343,16 @@ def _own_part(
         own[work] = parts.get(licensor, 0)
         claims = contested.get(work, {})
         won = split(parts.get(CONTESTED, 0), list(claims.values())) if claims else []
-        held_units += dict(zip(claims, won, strict=True)).get(licensor, 0)
+        if mine := dict(zip(claims, won, strict=True)).get(licensor, 0):
+            held[work] = mine
         money = show_units(units, agreement.currency)
         lines.append(f"{work}: {money} x {show_rate(sheet.get(licensor, Fraction(0)))}")
     others_units = sum(works.values()) - sum(own.values())
     if not lines:
-        return own, held_units, None
+        return own, held, None
     shown = "; ".join(lines[:4]) + (f"; and {len(lines) - 4} more works" if lines[4:] else "")
     return (
         own,
-        held_units,
+        held,
         WorkingLine(f"{term.term_id}: share of co-creators", shown, -others_units),
     )

@@ -18,16 +18,16 @@ a sum over outputs (`flows.estimation`), so its part in a cell is the same sum o
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from math import floor
 from pathlib import Path
 
 import polars as pl
 
 from contracts.apportionment import PER_OUTPUT_POSITIVE, SIGNED_LINEAR
+from contracts.split import split_by_targets
 from flows import positive
 from flows.artefacts import read_manifest, sha256_file, write_manifest, write_parquet
 from flows.errors import CloseError
@@ -36,7 +36,7 @@ from flows.estimation_shares import stderr_ppt
 from flows.night import Night
 from flows.night_source import UNKNOWN, NightSource
 
-__all__ = ["UNKNOWN", "Cell", "NightCells", "cells_kind", "fitted", "night_cells"]
+__all__ = ["UNKNOWN", "Cell", "NightCells", "cells_kind", "night_cells"]
 
 CELLS_FORMAT = "byline-cells/1"
 WHY = "a term for some territories or model versions"
@@ -83,7 +83,7 @@ class NightCells:
         targets = [share * whole for whole in cells.values()]
         if work_id not in self.units:
             targets = [Fraction(units)]
-        return dict(zip(cells, fitted(units, targets), strict=True))
+        return dict(zip(cells, split_by_targets(units, targets), strict=True))
 
     def error_ppt(self, work_id: str, cells: Iterable[Cell]) -> int:
         """Give the standard error of a work's share in some cells, in parts per 10^12."""
@@ -91,28 +91,6 @@ class NightCells:
         found = [known[cell] for cell in cells if cell in known]
         numerator, square, cross = (sum(s[i] for s in found) for i in range(len(_SUMS)))
         return stderr_ppt(numerator, self.moments, square=square, cross=cross)
-
-
-def fitted(units: int, targets: Sequence[Fraction]) -> list[int]:
-    """Round exact values to whole numbers that add up to an amount within a unit of their sum.
-
-    Args:
-        units: what the parts add up to.
-        targets: the exact values, of either sign.
-
-    Returns:
-        Each value rounded down, and one unit more for the largest fractions.
-
-    >>> fitted(3, [Fraction(5, 2), Fraction(-3, 4), Fraction(5, 4)])
-    [3, -1, 1]
-    """
-    parts = [floor(target) for target in targets]
-    rest = units - sum(parts)
-    assert 0 <= rest <= len(parts), (units, targets)
-    by_fraction = sorted(range(len(parts)), key=lambda i: parts[i] - targets[i])
-    for i in by_fraction[:rest]:
-        parts[i] += 1
-    return parts
 
 
 def cells_kind(rule: str) -> str:
@@ -186,7 +164,7 @@ def _make(night: Night, rule: str, inputs: Mapping[str, str]) -> None:
     rows = []
     for work, cells in sorted(by_work.items()):
         targets = [Fraction(divided * y, over) for _, _, y, _, _ in cells]
-        parts = fitted(accrued[work], targets)
+        parts = split_by_targets(accrued[work], targets)
         for (model, territory, *numbers), units in zip(cells, parts, strict=True):
             rows.append((work, model, territory, units, *map(str, numbers)))
     table = night.table(KINDS[rule])

@@ -87,7 +87,7 @@ def close_period(
 
     Raises:
         CloseError: a night is not settled, or the numbers are not those that were booked.
-        MissingRateError: payment is in another currency and rates.json has no rate.
+        MissingRateError: a pool or payment is in another currency and rates.json has no rate.
         LedgerError: the period is not open, or the approver is the preparer.
     """
     reporter = reporter or Reporter(enabled=False)
@@ -97,7 +97,6 @@ def close_period(
             was_open = books.period_status(period) is not PeriodStatus.CLOSED
             if was_open:
                 check_nights(workspace, books, period)
-                books.post_many(list(advance_entries(workspace, book, period)))
             plan = make_plan(
                 workspace, books, book, period, prepared_by=prepared_by, approved_by=approved_by
             )
@@ -107,6 +106,7 @@ def close_period(
             if was_open:
                 write_closing(workspace, plan, book, (prepared_by, approved_by))
                 save_rates(workspace, books, period)
+                books.post_many(list(advance_entries(workspace, book, period)))
                 posted = books.post_many(list(plan.entries))
                 books.close_period(period, prepared_by=prepared_by, approved_by=approved_by)
                 step.result(f"{len(posted)} entries; approved by {approved_by}")
@@ -301,6 +301,11 @@ def _read_closing(workspace: Workspace, period: str) -> dict[str, Any]:
 def _plain(balances: Balances) -> dict[str, Any]:
     """Give balances as JSON values."""
     plain = asdict(balances)
+    plain["remainders"] = {name: str(value) for name, value in balances.remainders.items()}
+    for name in ("unconverted_units", "remainders"):
+        # Only where another currency left something, so that other files are as they were.
+        if not plain[name]:
+            del plain[name]
     plain["counters"] = {name: str(value) for name, value in balances.counters.items()}
     plain["reserves"] = [
         [t.release_in.text, t.taken_in.text, t.term_id, t.units] for t in balances.reserves
@@ -312,6 +317,8 @@ def _balances_of(plain: Mapping[str, Any]) -> Balances:
     """Read balances from JSON values."""
     values = dict(plain)
     values["counters"] = {name: Fraction(value) for name, value in plain["counters"].items()}
+    left = plain.get("remainders", {})
+    values["remainders"] = {name: Fraction(value) for name, value in left.items()}
     values["reserves"] = tuple(
         ReserveTranche(Period(release), Period(taken), term, units)
         for release, taken, term, units in plain["reserves"]

@@ -2,7 +2,8 @@
 
 apportionment   Dr Accrued and suspense, as they stand (for other pools: Dr the expense)
                 Cr PoolClearing and suspense, as the rule divides the pool; then for each payee
-                Dr PoolClearing, Cr RoyaltiesPayable
+                Dr PoolClearing, Cr RoyaltiesPayable; in another currency than the pool's by way of
+                the exchange account of the pair
 adjustment      an earlier period, paid from suspense or against the expense; through
                 PoolClearing to each payee likewise; approved
 earning         what rates, deductions, caps and floors change, against the expense
@@ -28,6 +29,7 @@ from dataclasses import dataclass, field
 from contracts.earning_lines import CONVERSION
 from contracts.earnings import Earnings
 from contracts.period import Period
+from contracts.pool_amount import PoolAmount
 from flows.division import Division, PoolDivision
 from flows.restate import Restatement
 from ledger import chart
@@ -62,12 +64,17 @@ class Paper:
 
 
 def close_entries(
-    division: Division, earnings: Sequence[Earnings], restatement: Restatement, paper: Paper
+    division: Division,
+    given: Mapping[str, Sequence[PoolAmount]],
+    earnings: Sequence[Earnings],
+    restatement: Restatement,
+    paper: Paper,
 ) -> list[JournalEntry]:
     """Write every entry of a close, in order; what changes nothing has no entry.
 
     Args:
         division: the pools, divided.
+        given: what each agreement was given of them, in its own currency, by its id.
         earnings: one calculation an agreement.
         restatement: what earlier periods come to now.
         paper: who writes them and what they cite.
@@ -79,11 +86,9 @@ def close_entries(
     entries: list[JournalEntry | None] = []
     for pool in division.pools:
         entries += _apportionment(book, division, pool, earnings)
+        entries += _in_other_currencies(book, pool, given, earnings)
     entries += _adjustments(book, restatement, earnings)
-    base = {
-        result.agreement_id: sum(pool.units_of(result.agreement_id) for pool in division.pools)
-        for result in earnings
-    }
+    base = {name: sum(amount.amount_units for amount in amounts) for name, amounts in given.items()}
     entries += _holds(book, restatement, earnings)
     for result in earnings:
         entries += _of_agreement(book, result, base[result.agreement_id])
@@ -98,6 +103,11 @@ class _Book:
     period: str
     currency: str
     paper: Paper
+
+    def cited(self) -> dict[str, str]:
+        """Give what an entry cites that rests on an exchange rate."""
+        rates = {"rates": self.paper.rates} if self.paper.rates else {}
+        return {**self.paper.evidence, **rates}
 
     def entry(
         self,
@@ -146,8 +156,10 @@ def _apportionment(
         change[DESTINATION_ACCOUNTS[name]] -= units
     owed: dict[str, int] = defaultdict(int)
     for result in earnings:
-        owed[result.payee_id] += pool.units_of(result.agreement_id)
-    change[chart.POOL_CLEARING] -= sum(owed.values())
+        units = pool.units_of(result.agreement_id)
+        change[chart.POOL_CLEARING] -= units
+        if result.currency == book.currency:
+            owed[result.payee_id] += units
     name = f"apportionment/{pool.pool_id}"
     what = f"Pool {pool.pool_id} of {book.period} divided by {pool.rule}"
     yield book.entry("apportionment", name, what, change, evidence=book.paper.evidence)
@@ -158,6 +170,40 @@ def _apportionment(
             f"Part of pool {pool.pool_id} of {book.period}",
             {chart.POOL_CLEARING: units, chart.royalties_payable(payee_id): -units},
             evidence=book.paper.evidence,
+        )
+
+
+def _in_other_currencies(
+    book: _Book,
+    pool: PoolDivision,
+    given: Mapping[str, Sequence[PoolAmount]],
+    earnings: Sequence[Earnings],
+) -> Iterator[JournalEntry | None]:
+    """Pay out of a pool those whose agreements are in another currency; each currency balances."""
+    for result in earnings:
+        units = pool.units_of(result.agreement_id)
+        if result.currency == book.currency or not units:
+            continue
+        (mine,) = [a for a in given[result.agreement_id] if a.pool_id == pool.pool_id]
+        account = chart.exchange(book.currency, result.currency)
+        payable = chart.royalties_payable(result.payee_id)
+        moves = [
+            (chart.POOL_CLEARING, book.currency, units),
+            (account, book.currency, -units),
+            (account, result.currency, mine.amount_units),
+            (payable, result.currency, -mine.amount_units),
+        ]
+        what = f"Part of pool {pool.pool_id} of {book.period} under {result.agreement_id}"
+        yield JournalEntry(
+            scope=SCOPE,
+            key=f"{book.period}/apportionment/{pool.pool_id}#{result.agreement_id}",
+            kind="apportionment",
+            period=book.period,
+            effective_on=Period(book.period).end.isoformat(),
+            description=f"{what}: {mine.working}"[:2000],
+            postings=[Posting(*move) for move in moves if move[-1]],
+            prepared_by=book.paper.prepared_by,
+            evidence=book.cited(),
         )
 
 
@@ -276,14 +322,12 @@ def _holds(
 
 def _conversion(book: _Book, result: Earnings) -> JournalEntry | None:
     """Turn the net of an agreement into the currency it is paid in; each currency balances."""
-    if result.payment_currency == result.currency or not result.net_units:
+    # A net below half a unit of the other currency stays as it is until it comes to more.
+    if not result.converted_from_units:
         return None
     account = chart.exchange(result.currency, result.payment_currency)
     payable = chart.royalties_payable(result.payee_id)
-    # A net below half a unit of the other currency comes to nothing there and stays as it is.
-    if not result.converted_units:
-        return None
-    cited = {"rates": book.paper.rates} if book.paper.rates else {}
+    units = result.converted_from_units
     rate = result.lines[CONVERSION - 1].formula
     return JournalEntry(
         scope=SCOPE,
@@ -293,11 +337,11 @@ def _conversion(book: _Book, result: Earnings) -> JournalEntry | None:
         effective_on=Period(book.period).end.isoformat(),
         description=f"Net of agreement {result.agreement_id} v{result.version}: {rate}"[:2000],
         postings=[
-            Posting(account, result.currency, -result.net_units),
+            Posting(account, result.currency, -units),
             Posting(account, result.payment_currency, result.converted_units),
-            Posting(payable, result.currency, result.net_units),
+            Posting(payable, result.currency, units),
             Posting(payable, result.payment_currency, -result.converted_units),
         ],
         prepared_by=book.paper.prepared_by,
-        evidence={**book.paper.evidence, **cited},
+        evidence=book.cited(),
     )

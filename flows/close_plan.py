@@ -15,13 +15,13 @@ from contracts.balances import Balances
 from contracts.earnings import EarningInputs, Earnings, compute_group
 from contracts.fx import FxTable
 from contracts.period import Period
-from contracts.terms import POOL_BASES
+from contracts.pool_amount import PoolAmount
 from flows.accruals import PeriodAccruals
 from flows.close_entries import SCOPE, Paper, close_entries
-from flows.division import Division, PoolDivision, claim_id, pool_amounts, pools_of
-from flows.errors import CloseError
+from flows.division import Division, PoolDivision, claim_id, pools_of
 from flows.ownership import with_earlier_terms
 from flows.pool_rule import DEFAULT_METHOD
+from flows.pool_shares import shares_of
 from flows.restate import Restatement
 from flows.usage_counts import UsageOfAgreement
 from ledger.entry import JournalEntry
@@ -40,6 +40,7 @@ class ClosePlan:
         entries: what is booked, in order.
         pools: every pool by agreement and work, the main one first.
         restatement: what earlier periods come to now, and the adjustments for it.
+        given: what each agreement was given of the pools, in its own currency, by its id.
     """
 
     accruals: PeriodAccruals
@@ -48,6 +49,7 @@ class ClosePlan:
     entries: tuple[JournalEntry, ...]
     pools: tuple[PoolDivision, ...] = ()
     restatement: Restatement = field(default_factory=Restatement)
+    given: Mapping[str, Sequence[PoolAmount]] = field(default_factory=dict)
 
 
 def plan_close(
@@ -75,23 +77,33 @@ def plan_close(
         The division, the earnings, and the entries to book.
 
     Raises:
-        CloseError: an agreement takes part in a pool of another currency.
-        MissingRateError: payment is in another currency and there is no rate.
+        MissingRateError: a pool or the payment is in another currency and there is no rate.
     """
     period = Period(division.accruals.period)
     agreements = _with_earlier_terms(agreements, division)
-    _check_currencies(agreements, division)
+    opened = {a.agreement_id: _opening(a, opening, restatement) for a in agreements}
+    given = {
+        a.agreement_id: shares_of(
+            a,
+            division.pools,
+            currency=division.accruals.currency,
+            period=period,
+            tables=(fx,),
+            left=opened[a.agreement_id].remainders,
+        )
+        for a in agreements
+    }
     used = {a.agreement_id: usage.get(a.agreement_id, UsageOfAgreement()) for a in agreements}
     earnings = compute_group(
         [
             (
                 agreement,
                 EarningInputs(
-                    pools=pool_amounts(agreement, division.pools),
+                    pools=given[agreement.agreement_id],
                     usages=used[agreement.agreement_id].usages,
                     shares=used[agreement.agreement_id].shares,
                     contested=used[agreement.agreement_id].contested,
-                    opening=_opening(agreement, opening, restatement),
+                    opening=opened[agreement.agreement_id],
                     adjustments=restatement.adjustments.get(agreement.agreement_id, ()),
                     fx=fx,
                 ),
@@ -100,7 +112,7 @@ def plan_close(
         ],
         period,
     )
-    entries = close_entries(division, earnings, restatement, paper)
+    entries = close_entries(division, given, earnings, restatement, paper)
     return ClosePlan(
         division.accruals,
         division.apportionment,
@@ -108,6 +120,7 @@ def plan_close(
         tuple(entries),
         division.pools,
         restatement,
+        given,
     )
 
 
@@ -134,16 +147,3 @@ def _opening(
     """Give an agreement's opening balances, its tier counters as restated."""
     balances = opening.get(agreement.agreement_id, Balances())
     return restatement.with_counters(agreement.agreement_id, balances)
-
-
-def _check_currencies(agreements: Sequence[Agreement], division: Division) -> None:
-    """Refuse a share of a pool in another currency than the pool's."""
-    currency = division.accruals.currency
-    for agreement in agreements:
-        for term in agreement.terms:
-            if term.basis in POOL_BASES and agreement.currency != currency:
-                raise CloseError(
-                    f"{agreement.name} is in {agreement.currency} and its term {term.term_id} "
-                    f"takes part in a pool in {currency}; nothing was closed. Write the agreement "
-                    f"in {currency} and name the currency of payment under payment:"
-                )

@@ -110,7 +110,12 @@ class PeriodWork:
     @cached_property
     def as_past(self) -> PastPeriod:
         """The period as later closes look back on it."""
-        return PastPeriod(self.division, read_usage(self.file("usage")))
+        return PastPeriod(self.division, read_usage(self.file("usage")), self.fx)
+
+    @cached_property
+    def fx(self) -> FxTable:
+        """The exchange rates the close reads."""
+        return FxTable(read_rates(self.file("rates")))
 
     @cached_property
     def past(self) -> tuple[PastPeriod, ...]:
@@ -123,7 +128,9 @@ class PeriodWork:
     @cached_property
     def restatement(self) -> Restatement:
         """What earlier periods come to now."""
-        return restate(self.past, self.before, self.known) if self.before else Restatement()
+        if self.before is None:
+            return Restatement()
+        return restate(self.past, self.before, self.known, self.fx)
 
     @cached_property
     def before(self) -> Knowledge | None:
@@ -170,7 +177,7 @@ class PeriodWork:
             opening,
             usage=usage,
             restatement=self.restatement,
-            fx=FxTable(read_rates(self.file("rates"))),
+            fx=self.fx,
             paper=paper,
         )
 

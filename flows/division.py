@@ -29,8 +29,8 @@ from contracts.apportionment import (
 from contracts.dispute import DISPUTED_OWNER, UNMATCHED_OWNER, holdings
 from contracts.money import round_half_even
 from contracts.period import Period
+from contracts.pool_amount import PoolAmount
 from contracts.split import split, split_by_weights
-from contracts.term_royalty import PoolAmount
 from flows.accruals import Claim, PeriodAccruals, claims_on
 from flows.cells import Cell
 from flows.errors import CloseError

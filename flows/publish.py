@@ -27,8 +27,9 @@ from flows.locks import hold
 from flows.progress import Reporter
 from flows.publish_book import BookView, ProofParts
 from flows.publish_facts import PeriodFacts, closed_before, read_facts, write_facts
-from flows.publish_inputs import Gathering, settlement_inputs
+from flows.publish_inputs import Gathering
 from flows.publish_pack import evidence_files, night_draws, papers_for_reperformance
+from flows.publish_settlement import settlement_inputs
 from flows.publish_statements import Issued, issue, versioned
 from flows.seal import seal_books
 from flows.workspace import Workspace

@@ -1,7 +1,8 @@
 """Gather what statements and the settlement report say: plain values, from the close and the book.
 
 A statement is made for every payee: whoever is paid under an agreement, and, as a statement of
-nothing, whoever is not under contract, with the sum that stands in suspense for him.
+nothing, whoever is not under contract, with the sum that stands in suspense for him. Agreements in
+several currencies have a statement each currency.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from contracts.work import load_catalogue
 from flows.accruals import Claim
 from flows.artefacts import read_manifest, sha256_file
 from flows.close_plan import ClosePlan, agreements_of, claim_id
-from flows.estimation import INFLUENCE_FORMAT
 from flows.ingest_schema import OUTPUTS_FORMAT
 from flows.intake import quarantine_file
 from flows.publish_account import Account
 from flows.publish_book import BookView
+from flows.publish_currency import converted_into, currencies_of, notes_on_pools, shown_in
 from flows.publish_facts import PayeeFacts, PeriodFacts, changes_since, history_of
 from flows.publish_notes import notes_on_claims, notes_on_money
 from flows.publish_works import CreatorShare, WorkIndex, creator_shares
 from flows.quarantine import read_quarantine
 from flows.sampling import SAMPLE_FORMAT
 from flows.workspace import Workspace
-from reports.settlement import CreatorLine, SettlementInputs, UsageCounts
+from reports.settlement import UsageCounts
 from reports.statement_earnings import adjustments_of, movements_of, reserves_of, working_of
 from reports.statement_inputs import (
     CheckpointRef,
@@ -43,6 +44,7 @@ from reports.statement_inputs import (
     PoolReconciliation,
     StatementHeader,
     StatementInputs,
+    WorkLine,
 )
 
 
@@ -86,40 +88,62 @@ class Gathering:
             f"estimates.{a.night.name}": sha256_file(a.night.manifest("estimates"))
             for a in plan.accruals.nights
         }
-        self.decoys = _decoys(plan)
+        self.decoys = decoys_of(plan)
         self.pool = pool_of_plan(plan, mine_units=0, rate_ppm=self._rate_ppm())
         self.facts = self._facts(model_versions(plan))
 
     def statements(self, payee_ids: Iterable[str] | None = None) -> Iterator[StatementInputs]:
-        """Gather one statement a payee, in the order of the payees' ids."""
+        """Gather one statement a payee and currency, in the order of the payees' ids."""
         for payee_id in sorted(self.payees if payee_ids is None else payee_ids):
-            yield self.statement(payee_id)
+            claims = [c for creator in self.payees[payee_id] for c in self.claims[creator]]
+            every = self.earnings[payee_id]
+            issued = currencies_of(self.view, payee_id, every, claims, self.currency)
+            for currency in issued:
+                told = claims if currency == issued[0] else []
+                yield self._statement(payee_id, currency, issued, told)
 
     def statement(self, payee_id: str) -> StatementInputs:
-        """Gather the statement of one payee."""
-        creators, earnings = self.payees[payee_id], self.earnings[payee_id]
+        """Gather the statement of one payee, the first where he has one in several currencies."""
+        return next(self.statements([payee_id]))
+
+    def _statement(
+        self, payee_id: str, currency: str, issued: Sequence[str], told: Sequence[Claim]
+    ) -> StatementInputs:
+        """Gather one statement of a payee.
+
+        Args:
+            payee_id: the payee.
+            currency: of the statement.
+            issued: the currencies of all his statements of the period.
+            told: the claims that this statement has notes on.
+        """
+        creators, every = self.payees[payee_id], self.earnings[payee_id]
+        earnings = [result for result in every if result.currency == currency]
         claims = [claim for creator in creators for claim in self.claims[creator]]
-        account = Account.of(self.view, payee_id, self.currency, self.period)
+        account = Account.of(self.view, payee_id, currency, self.period)
         share, paid = self._share(creators), self._paid(claims)
         own = PeriodShare(self.period.text, share.share_ppt, share.low_ppt, share.high_ppt, paid)
         moved = tuple(m for e in earnings for m in movements_of(e))
+        moved += tuple(converted_into(every, currency))
+        is_main = currency == self.currency
         return StatementInputs(
-            header=self._header(payee_id, creators, earnings),
+            header=self._header(payee_id, creators, earnings, currency),
             opening_units=account.opening_units,
             movements=(*moved, *account.movements),
-            works=self.works.lines(self.agreements, creators, earnings),
+            works=self._works(creators, earnings, currency),
             working=tuple(line for e in earnings for line in working_of(e.lines)),
             adjustments=(
                 *(line for e in earnings for line in adjustments_of(e)),
                 *account.adjustments,
             ),
-            pools=tuple(self._pools(paid, earnings)),
+            pools=tuple(self._pools(paid, earnings)) if is_main else (),
             excluded=tuple(ExcludedTraffic(*item) for item in self.usage.excluded.items()),
             decoys=DecoyLevel(self.decoys, share.generic_ppt, share.share_ppt - share.generic_ppt),
             changes=changes_since(self._before(), self.facts, payee_id, self.usage),
             notes=(
-                *notes_on_claims(self.plan, claims),
-                *notes_on_money(self.view, payee_id, earnings, self.currency),
+                *notes_on_claims(self.plan, told),
+                *(() if is_main else notes_on_pools(self.plan.pools, earnings, self.currency)),
+                *notes_on_money(self.view, payee_id, earnings, issued),
             ),
             unrecouped_opening_units=sum(e.opening.unrecouped_units for e in earnings),
             unrecouped_closing_units=sum(e.closing.unrecouped_units for e in earnings),
@@ -140,13 +164,34 @@ class Gathering:
         one = self.view.holds.get(payee_id)
         return "" if one is None else f"{one.reason} (place {one.ledger_seq} of the log)"
 
+    def _works(
+        self, creators: Sequence[str], earnings: Sequence[Earnings], currency: str
+    ) -> tuple[WorkLine, ...]:
+        if currency == self.currency:
+            return self.works.lines(self.agreements, creators, earnings)
+        return tuple(
+            line
+            for e in earnings
+            for line in shown_in(
+                self.works.lines(self.agreements, (), [e]),
+                self.plan.given[e.agreement_id],
+                self.currency,
+                currency,
+            )
+        )
+
     def _header(
-        self, payee_id: str, creators: Sequence[str], earnings: Sequence[Earnings]
+        self,
+        payee_id: str,
+        creators: Sequence[str],
+        earnings: Sequence[Earnings],
+        currency: str,
     ) -> StatementHeader:
         terms = self.workspace.settings.statement
         end = self.period.end
+        other = "" if currency == self.currency else f"/{currency.replace('/', '-')}"
         return StatementHeader(
-            statement_number=f"{self.period.text}/{payee_id}",
+            statement_number=f"{self.period.text}/{payee_id}{other}",
             period=self.period.text,
             period_start=self.period.start.isoformat(),
             period_end=end.isoformat(),
@@ -155,7 +200,7 @@ class Gathering:
             payee_id=payee_id,
             payer_id=self.workspace.settings.pool.payer,
             payer_name=terms.payer_name,
-            currency=self.currency,
+            currency=currency,
             agreements=tuple(f"{e.agreement_id} v{e.version}" for e in earnings),
             method=self.plan.apportionment.rule,
             attribution_method="influence along the training path",
@@ -277,79 +322,6 @@ def usage_of(plan: ClosePlan) -> UsageCounts:
     return UsageCounts(logged, payable, sampled, quarantined, dict(sorted(excluded.items())))
 
 
-def settlement_inputs(
-    workspace: Workspace,
-    plan: ClosePlan,
-    view: BookView,
-    usage: UsageCounts,
-    people: tuple[str, str],
-) -> SettlementInputs:
-    """Gather the settlement report.
-
-    Args:
-        workspace: whose settings.
-        plan: the close.
-        view: the book.
-        usage: from `usage_of`.
-        people: who prepared and who approved the close.
-    """
-    period = Period(plan.accruals.period)
-    rate_ppm = workspace.settings.pool.rate_ppm
-    return SettlementInputs(
-        period=period.text,
-        period_start=period.start.isoformat(),
-        period_end=period.end.isoformat(),
-        report_date=period.end.isoformat(),
-        payer_id=workspace.settings.pool.payer,
-        currency=plan.accruals.currency,
-        pools=(pool_of_plan(plan, mine_units=0, rate_ppm=rate_ppm),),
-        creators=creator_lines(plan),
-        usage=usage,
-        prepared_by=people[0],
-        approved_by=people[1],
-        entries=len(view.entries),
-        postings=sum(len(sealed.entry.postings) for sealed in view.entries),
-        trial_balance_units=view.trial_balance_units,
-        checkpoint=checkpoint_ref(view),
-        method=plan.apportionment.rule,
-        attribution_method="influence along the training path",
-        model_versions=model_versions(plan),
-        decoy_documents=_decoys(plan),
-        completeness=_completeness(plan),
-        audit_pack=workspace.pack(period.text).name,
-        checks=(("Trial balance is zero", "yes"), ("Pools add up to the unit", "yes")),
-    )
-
-
-def creator_lines(plan: ClosePlan) -> tuple[CreatorLine, ...]:
-    """Give one line a creator: share with interval, earned, recouped, payable; largest first."""
-    shares, paid = creator_shares(plan.accruals), plan.apportionment.payable
-    earned = {
-        claim.creator_id: paid.get(claim_id(claim), 0)
-        for claim in plan.accruals.claims
-        if claim.standing is Standing.LICENSED
-    }
-    recouped: dict[str, int] = defaultdict(int)
-    payable: dict[str, int] = defaultdict(int)
-    for result in plan.earnings:
-        taken = result.recouped_units + sum(result.collateral_units.values())
-        recouped[result.licensor] += taken
-        payable[result.licensor] += result.net_units
-    lines = [
-        CreatorLine(
-            creator,
-            share.share_ppt,
-            share.low_ppt,
-            share.high_ppt,
-            earned.get(creator, 0),
-            recouped[creator],
-            payable[creator],
-        )
-        for creator, share in shares.items()
-    ]
-    return tuple(sorted(lines, key=lambda line: (-line.earned_units, line.creator_id)))
-
-
 def model_versions(plan: ClosePlan) -> tuple[str, ...]:
     """Name the model versions whose outputs the period's nights logged."""
     versions: set[str] = set()
@@ -359,7 +331,8 @@ def model_versions(plan: ClosePlan) -> tuple[str, ...]:
     return tuple(sorted(versions))
 
 
-def _decoys(plan: ClosePlan) -> int:
+def decoys_of(plan: ClosePlan) -> int:
+    """Count the decoys that the period's nights were held against."""
     return max((int(a.manifest["decoy"]["documents"]) for a in plan.accruals.nights), default=0)
 
 
@@ -368,12 +341,3 @@ def _runs(plan: ClosePlan) -> tuple[str, ...]:
         f"{accrual.night.name}:{sha256_file(accrual.night.manifest('influence'))[:12]}"
         for accrual in plan.accruals.nights
     )
-
-
-def _completeness(plan: ClosePlan) -> str:
-    gains = totals = 0
-    for accrual in plan.accruals.nights:
-        said = read_manifest(accrual.night.manifest("influence"), INFLUENCE_FORMAT)["completeness"]
-        gains += int(said["gain_nanonats"])
-        totals += int(said["total_nanonats"])
-    return f"{100 * totals // gains} % of the measured gain" if gains else ""

@@ -43,15 +43,15 @@ def notes_on_claims(plan: ClosePlan, claims: Sequence[Claim]) -> Iterator[str]:
 
 
 def notes_on_money(
-    view: BookView, payee_id: str, earnings: Sequence[Earnings], currency: str
+    view: BookView, payee_id: str, earnings: Sequence[Earnings], issued: Sequence[str]
 ) -> Iterator[str]:
     """Say what is held in dispute, and how the accounts in other currencies stand.
 
     Args:
         view: the book.
         payee_id: whose accounts.
-        earnings: his calculations of the period.
-        currency: the statement's, CODE/SCALE.
+        earnings: his calculations in the statement's currency.
+        issued: currencies in which he has a statement, CODE/SCALE each.
     """
     for result in earnings:
         if result.contested_units:
@@ -61,7 +61,7 @@ def notes_on_money(
                 f"use under {result.agreement_id} are claimed by others too. They are held in "
                 f"{chart.disputed(payee_id)} until that is decided."
             )
-    for other in sorted({e.payment_currency for e in earnings} - {currency}):
+    for other in sorted({e.payment_currency for e in earnings} - {*issued}):
         account = Account.of(view, payee_id, other, earnings[0].period)
         code = other.partition("/")[0]
         paid = sum(m.amount_units for m in account.movements)

@@ -26,8 +26,9 @@ from fractions import Fraction
 
 from contracts.agreement import AgreementBook
 from contracts.apportionment import DESTINATIONS
-from contracts.balances import Adjustment, AdjustmentType, Balances
-from contracts.earnings import EarningInputs, compute_earnings
+from contracts.balances import Adjustment, Balances
+from contracts.earnings import EarningInputs, Earnings, compute_earnings
+from contracts.fx import FxTable
 from contracts.period import Period
 from contracts.split import split, split_by_weights
 from contracts.usage import Usage
@@ -40,17 +41,17 @@ from flows.division import (
     PoolDivision,
     divided_by,
     equal_owners,
-    pool_amounts,
     pools_of,
 )
 from flows.knowledge import Knowledge
 from flows.ownership import Part, with_earlier_terms
 from flows.period_files import EQUAL_PER_WORK
 from flows.pool_rule import rule_of_pool
+from flows.pool_shares import shares_of
+from flows.restate_cause import cause
 from flows.settle import night_parts
 from flows.usage_counts import UsageOfAgreement, count_usage, has_fee_per_use
 
-SHOWN_WORKS = 3
 _Weights = dict[str, Counter[str]]
 _ByPeriod = Counter[tuple[str, Period]]
 
@@ -94,10 +95,11 @@ class Restatement:
 
 @dataclass(frozen=True)
 class PastPeriod:
-    """A closed period: its division as it was closed, and the usage that was reported for it."""
+    """A closed period: its division as it was closed, the usage reported, the rates it read."""
 
     division: Division
     reported: tuple[Usage, ...] = ()
+    fx: FxTable = field(default_factory=FxTable)
 
     @property
     def period(self) -> Period:
@@ -105,13 +107,16 @@ class PastPeriod:
         return Period(self.division.accruals.period)
 
 
-def restate(past: Sequence[PastPeriod], before: Knowledge, now: Knowledge) -> Restatement:
+def restate(
+    past: Sequence[PastPeriod], before: Knowledge, now: Knowledge, fx: FxTable
+) -> Restatement:
     """Compare what closed periods came to at the last close with what they come to now.
 
     Args:
         past: every closed period, in order.
         before: what the last close knew.
         now: what is known now.
+        fx: today's exchange rates, for what a closed period had none for.
 
     Returns:
         The adjustments and where their money comes from.
@@ -119,8 +124,8 @@ def restate(past: Sequence[PastPeriod], before: Knowledge, now: Knowledge) -> Re
     pools_before = {p.period: restated_pools(p.division, before) for p in past}
     pools_now = {p.period: restated_pools(p.division, now) for p in past}
     affected = _affected(past, pools_before, pools_now, (before.book, now.book))
-    old, held_before, _ = _royalties(past, pools_before, before, affected)
-    new, held_now, counters = _royalties(past, pools_now, now, affected)
+    old, held_before, _ = _royalties(past, pools_before, before, affected, fx)
+    new, held_now, counters = _royalties(past, pools_now, now, affected, fx)
     held = {
         key: units
         for key in sorted(held_before.keys() | held_now.keys())
@@ -132,7 +137,7 @@ def restate(past: Sequence[PastPeriod], before: Knowledge, now: Knowledge) -> Re
         if units:
             held_units = held.get((agreement_id, period), 0)
             pools = pools_before[period], pools_now[period]
-            kind, reason = _cause(agreement_id, *pools, held_units)
+            kind, reason = cause(agreement_id, *pools, held_units)
             adjustments[agreement_id].append(Adjustment(kind, units, period, reason))
     moved = {
         period: {
@@ -306,19 +311,52 @@ def _affected(
     return sorted(found)
 
 
+def held_fees(past: Sequence[PastPeriod], known: Knowledge, fx: FxTable) -> Iterator[Earnings]:
+    """Calculate the agreements of closed periods that hold fees of contested works.
+
+    Args:
+        past: every closed period, in order.
+        known: the agreements and owners to go by.
+        fx: today's exchange rates, for what a closed period had none for.
+    """
+    paying = [a.agreement_id for a in known.book.agreements if has_fee_per_use(a)]
+    if paying:
+        pools = {p.period: restated_pools(p.division, known) for p in past}
+        for result in _calculated(past, pools, known, sorted(set(paying)), fx):
+            if result.contested_units:
+                yield result
+
+
 def _royalties(
     past: Sequence[PastPeriod],
     pools: Mapping[Period, Sequence[PoolDivision]],
     known: Knowledge,
     affected: Sequence[str],
+    fx: FxTable,
 ) -> tuple[_ByPeriod, _ByPeriod, dict[str, Mapping[str, Fraction]]]:
-    """Calculate agreements over all closed periods, their tier counters running through.
+    """Add agreements up over all closed periods.
 
     Returns:
         Royalties and what is held in dispute, by agreement and period; the counters at the end.
     """
     royalties: _ByPeriod = Counter()
     held: _ByPeriod = Counter()
+    counters: dict[str, Mapping[str, Fraction]] = {}
+    for result in _calculated(past, pools, known, affected, fx):
+        key = result.agreement_id, result.period
+        royalties[key], held[key] = result.royalty_units, result.contested_units
+        counters[result.agreement_id] = result.closing.counters
+    return royalties, held, counters
+
+
+def _calculated(
+    past: Sequence[PastPeriod],
+    pools: Mapping[Period, Sequence[PoolDivision]],
+    known: Knowledge,
+    affected: Sequence[str],
+    fx: FxTable,
+) -> Iterator[Earnings]:
+    """Calculate agreements over all closed periods, their tier counters running through."""
     counters: dict[str, Mapping[str, Fraction]] = {}
     for item in past:
         settled = {a.agreement_id: a for a in known.book.to_settle(item.period)}
@@ -332,62 +370,22 @@ def _royalties(
             agreement = replace(agreement, payment=None)
             mine = usage.get(name, UsageOfAgreement())
             inputs = EarningInputs(
-                pools=pool_amounts(agreement, pools[item.period]),
+                pools=shares_of(
+                    agreement,
+                    pools[item.period],
+                    currency=item.division.accruals.currency,
+                    period=item.period,
+                    tables=(item.fx, fx),
+                    left={},
+                ),
                 usages=mine.usages,
                 shares=mine.shares,
                 contested=mine.contested,
                 opening=Balances(counters=counters.get(name, {})),
             )
             result = compute_earnings(agreement, item.period, inputs)
-            royalties[name, item.period] = result.royalty_units
-            held[name, item.period] = result.contested_units
             counters[name] = result.closing.counters
-    return royalties, held, counters
-
-
-def _cause(
-    agreement_id: str,
-    before: Sequence[PoolDivision],
-    now: Sequence[PoolDivision],
-    held_units: int,
-) -> tuple[AdjustmentType, str]:
-    """Say why an agreement comes out differently: by where the money of its works comes from."""
-    works: set[str] = set()
-    sources: set[str] = set()
-    for old, new in zip(before, now, strict=True):
-        mine = Counter(new.amounts.get(agreement_id, {}))
-        mine.subtract(old.amounts.get(agreement_id, {}))
-        for work_id in (work for work, units in mine.items() if units):
-            works.add(work_id)
-            sources |= {
-                name
-                for name in SUSPENDED
-                if old.suspended[name].get(work_id, 0) > new.suspended[name].get(work_id, 0)
-            }
-    if not works:
-        return _cause_of_fees(agreement_id, held_units)
-    if before[0].rule != now[0].rule:
-        text = f"pool {now[0].pool_id} by {now[0].rule} instead of {before[0].rule}"
-        return AdjustmentType.METHOD_RESTATEMENT, text
-    shown = ", ".join(sorted(works)[:SHOWN_WORKS])
-    more = f" and {len(works) - SHOWN_WORKS} more" if len(works) > SHOWN_WORKS else ""
-    if "disputed" in sources:
-        return AdjustmentType.DISPUTE_RELEASE, f"dispute about {shown}{more} decided"
-    if "unmatched" in sources:
-        return AdjustmentType.BACKPAY_MATCH, f"owner of {shown}{more} found"
-    if "unlicensed" in sources:
-        return AdjustmentType.BACKPAY_MATCH, f"agreement for {shown}{more} signed later"
-    return AdjustmentType.OWNERSHIP_CONFLICT_RELEASE, f"shares of {shown}{more} corrected"
-
-
-def _cause_of_fees(agreement_id: str, held_units: int) -> tuple[AdjustmentType, str]:
-    """Say why fees come out differently: claims opened or decided, or other terms."""
-    if held_units < 0:
-        return AdjustmentType.DISPUTE_RELEASE, f"fees per use of {agreement_id}: dispute decided"
-    if held_units > 0:
-        text = f"fees per use of {agreement_id}: works that others claim too"
-        return AdjustmentType.OWNERSHIP_CONFLICT_RELEASE, text
-    return AdjustmentType.RATE_CORRECTION, f"terms of {agreement_id} that were not applied"
+            yield result
 
 
 def _standing(pools: Sequence[PoolDivision], name: str) -> int:

@@ -11,12 +11,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date as Date  # noqa: N812 - `date` is a field elsewhere
 from fractions import Fraction
 from typing import Any
 
+from contracts.apportionment import DISPUTED
 from contracts.catalogue import Catalogue, parse_catalogue
 from contracts.errors import ContractsError
 from contracts.period import Period
@@ -31,9 +32,10 @@ from flows.division import SUSPENDED
 from flows.errors import AgreementDeskError
 from flows.knowledge import KnowledgeBase, keep_catalogue
 from flows.locks import hold
-from flows.restate import restated_pools
+from flows.restate import held_fees, restated_pools
 from flows.workspace import Workspace
 from ledger.period_close import PeriodStatus
+from ledger.store import LedgerStore
 
 _AFTER_ALL = "9999-12"
 
@@ -46,11 +48,12 @@ class Suspended:
         work_id: the work.
         title: its title, where the catalogue has one.
         standing: unlicensed, unmatched or disputed.
-        pool_id: the pool it is from.
+        pool_id: the pool it is from; of a fee per use the agreement that holds it.
         period: the period it was accrued in.
         age_months: how many periods ago, counted from the newest period of the book.
         units: how much; of an open period the signed accrual so far.
         is_final: whether the period is closed.
+        currency: of the units.
     """
 
     work_id: str
@@ -61,6 +64,7 @@ class Suspended:
     age_months: int
     units: int
     is_final: bool
+    currency: str
 
 
 def suspended_works(
@@ -74,14 +78,15 @@ def suspended_works(
         search: only works whose id, title or identifiers contain this text, in any case.
 
     Returns:
-        One row a work, standing, pool and period, the oldest first.
+        One row a work, standing, pool and period, the oldest first. Fees per use of contested works
+        are disputed too, and are known from the close on.
     """
     with open_books(workspace) as books:
         base = KnowledgeBase(workspace, read_agreements(workspace))
         closed = closed_before(workspace, books, _AFTER_ALL)
         periods = sorted(books.periods())
         catalogue = base.present.catalogue
-        rows = []
+        rows: list[tuple[str, str, str, str, int, bool, str]] = []
         for name in periods:
             is_final = books.period_status(name) is PeriodStatus.CLOSED
             if is_final and name not in closed:
@@ -104,13 +109,41 @@ def suspended_works(
                     if claim.standing.value in standings
                     for work, units in claim.by_work.items()
                 ]
-            age = Period(periods[-1]).months_since(Period(name))
-            rows += [
-                Suspended(work, _title(catalogue, work), standing, pool, name, age, units, is_final)
-                for pool, standing, work, units in found
-                if units and _matches(catalogue, work, search)
-            ]
-    return sorted(rows, key=lambda row: (row.period, row.standing, row.work_id, row.pool_id))
+            money = division.accruals.currency
+            rows += [(name, *row, is_final, money) for row in found]
+        if DISPUTED in standings:
+            rows += _held_fees(workspace, books, base, closed)
+    listed = [
+        Suspended(
+            work,
+            _title(catalogue, work),
+            standing,
+            pool,
+            name,
+            Period(periods[-1]).months_since(Period(name)),
+            units,
+            is_final,
+            money,
+        )
+        for name, pool, standing, work, units, is_final, money in rows
+        if units and _matches(catalogue, work, search)
+    ]
+    return sorted(listed, key=lambda row: (row.period, row.standing, row.work_id, row.pool_id))
+
+
+def _held_fees(
+    workspace: Workspace, books: LedgerStore, base: KnowledgeBase, closed: Sequence[str]
+) -> Iterator[tuple[str, str, str, str, int, bool, str]]:
+    """Give the fees per use of contested works that are held, as the last close knew them."""
+    if closed:
+        works = [PeriodWork(workspace, books, base, name) for name in closed]
+        last = works[-1]
+        for result in held_fees([work.as_past for work in works], last.closed_with, last.fx):
+            whose = f"fees of {result.agreement_id}"
+            for term in result.terms:
+                for work, units in term.contested.items():
+                    period = result.period.text
+                    yield period, whose, DISPUTED, work, units, True, result.currency
 
 
 def match_work(

@@ -85,7 +85,9 @@ def _converted(earnings: Earnings) -> Iterator[Movement]:
         amount = format_units(units, earnings.payment_currency)
         code = earnings.payment_currency.partition("/")[0]
         yield Movement(
-            "currency_conversion", -earnings.net_units, f"{line.formula} = {code} {amount}"
+            "currency_conversion",
+            -earnings.converted_from_units,
+            f"{line.formula} = {code} {amount}",
         )
 
 

@@ -52,21 +52,26 @@ def unmatched(
     chosen = standings or ("unmatched", "disputed")
     rows = suspended_works(workspace, standings=chosen, search=search)
     currency = workspace.settings.pool.currency
+    totals = {currency: 0}
+    for row in rows:
+        totals[row.currency] = totals.get(row.currency, 0) + row.units
     emit(
         {
             "currency": currency,
             "works": [asdict(row) for row in rows],
-            "total_units": sum(row.units for row in rows),
+            "total_units": totals[currency],
+            "totals": totals,
             "access_recorded": recorded,
         },
         [
             *(
                 f"{row.period}  {row.age_months:>3} months  {row.standing:<10} "
-                f"{format_units(row.units, currency):>16}  {row.work_id}"
-                + ("" if row.is_final else "  (open period)")
+                f"{format_units(row.units, row.currency):>16} {row.currency}  {row.work_id}  "
+                f"{row.pool_id}" + ("" if row.is_final else "  (open period)")
                 for row in rows
             ),
-            f"{len(rows)} lines, {format_units(sum(row.units for row in rows), currency)}",
+            f"{len(rows)} lines, "
+            + ", ".join(f"{format_units(units, code)} {code}" for code, units in totals.items()),
             *access_line(recorded=recorded),
         ],
         as_json=as_json,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from contracts.money import format_units
 from flows.demo.demo import PERIOD, DemoResult
-from flows.publish_inputs import creator_lines
+from flows.publish_settlement import creator_lines
 
 TOP = 12
 PPT_PER_PERCENT = 10**10

@@ -15,8 +15,8 @@ from contracts.earning_lines import STEPS
 from contracts.earnings import EarningInputs, compute_earnings, compute_group
 from contracts.errors import AgreementError, MissingRateError
 from contracts.period import Period
+from contracts.pool_amount import PoolAmount
 from contracts.rate import Applies, Step, Tiers, Window
-from contracts.term_royalty import PoolAmount
 from contracts.terms import (
     Advance,
     Basis,

@@ -45,10 +45,10 @@ from contracts.importers.native import parse_agreements
 from contracts.money import parse_units
 from contracts.period import Period
 from contracts.pool import divide_equally
+from contracts.pool_amount import PoolAmount, in_currency
 from contracts.rate import parse_rate
 from contracts.restatement import adjustments_for, restate
 from contracts.split import split_signed
-from contracts.term_royalty import PoolAmount
 from contracts.usage import Usage, Use
 
 FILES = sorted((Path(__file__).parent / "examples").glob("*.txt"))
@@ -115,6 +115,7 @@ class Runner:
         self.balances = defaultdict(Balances)
         self.history = defaultdict(list)
         self.rates = []
+        self.period = None
         self.checked = 0
 
     def run(self):
@@ -132,6 +133,7 @@ class Runner:
 
     def play(self, period, lines):
         """Calculate one period of all agreements and compare what is expected."""
+        self.period = period
         inputs = {name: EarningInputs() for name in self.example.agreements}
         for name, verb, rest in lines:
             if verb == "restate":
@@ -164,10 +166,17 @@ class Runner:
         terms = self.example.agreements.get(name)
         return getattr(self, f"on_{verb}")(name, rest.split(), terms and terms.currency, inputs)
 
-    def on_pool(self, _name, words, money, inputs):
-        """Read `pool ID AMOUNT [of WHOLE]`."""
-        whole = words[3] if len(words) > 3 else words[1]
-        amount = PoolAmount(words[0], parse_units(whole, money), parse_units(words[1], money))
+    def on_pool(self, name, words, money, inputs):
+        """Read `pool ID AMOUNT [of WHOLE]`, or `pool ID AMOUNT in CURRENCY`."""
+        foreign = words[3] if "in" in words else ""
+        whole = words[3] if "of" in words else words[1]
+        units = [parse_units(text, foreign or money) for text in (whole, words[1])]
+        amount = PoolAmount(words[0], *units)
+        if foreign:
+            codes = (c.partition("/")[0] for c in (foreign, money))
+            rate = FxTable(self.rates).rate_on(*codes, self.period.end)
+            left = self.balances[name].remainders.get(words[0], Fraction(0))
+            amount = in_currency(amount, foreign, money, rate, left)
         return replace(inputs, pools=(*inputs.pools, amount))
 
     def on_usage(self, _name, words, _money, inputs):
@@ -223,6 +232,7 @@ class Runner:
             "held_back": result.closing.reserve_units,
             "debit": result.closing.debit_units,
             "in_dispute": result.closing.held_units,
+            "unconverted": result.closing.unconverted_units,
         }
         in_payment = {"payable", "carried"}
         for part in rest.split(","):

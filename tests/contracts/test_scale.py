@@ -15,8 +15,8 @@ from contracts.dispute import Holdings
 from contracts.earnings import EarningInputs, compute_group
 from contracts.period import Period
 from contracts.pool import divide_equally
+from contracts.pool_amount import PoolAmount
 from contracts.split import split_by_weights
-from contracts.term_royalty import PoolAmount
 from contracts.terms import Advance, Basis, Deduction, Payment, Reserve, Term
 from contracts.usage import Usage, Use
 

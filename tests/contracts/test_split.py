@@ -1,12 +1,13 @@
 """The rules of contracts.split, then the cases that broke other people's splits."""
 
 from fractions import Fraction
+from math import floor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.split import split, split_by_weights, split_signed
+from contracts.split import split, split_by_targets, split_by_weights, split_signed
 
 
 @st.composite
@@ -113,3 +114,38 @@ def test_negative_amounts_and_empty_splits_are_refused():
         split(0, [])
     with pytest.raises(ValueError, match="not all zero, got sum 0 over 2"):
         split_by_weights(5, [0, 0])
+
+
+def rounded_before(units, targets):
+    """Round values of a night's cells as they were rounded before the division stood here."""
+    parts = [floor(target) for target in targets]
+    rest = units - sum(parts)
+    by_fraction = sorted(range(len(parts)), key=lambda i: parts[i] - targets[i])
+    for i in by_fraction[:rest]:
+        parts[i] += 1
+    return parts
+
+
+@given(st.lists(st.fractions(max_denominator=10**6), min_size=1, max_size=30), st.data())
+def test_exact_values_of_either_sign_are_rounded_to_an_amount_as_they_always_were(targets, data):
+    """Parts add up, none is a whole unit away, and no amount changed with the place of the code."""
+    least = sum(floor(target) for target in targets)
+    units = data.draw(st.integers(least, least + len(targets)))
+    parts = split_by_targets(units, targets)
+    assert parts == rounded_before(units, targets)
+    assert sum(parts) == units
+    assert all(abs(part - target) <= 1 for part, target in zip(parts, targets, strict=True))
+
+
+@given(st.integers(0, 10**15), shares())
+def test_values_that_add_up_to_the_amount_are_split_like_shares(amount_units, shares):
+    """One division: by shares or by the values they stand for."""
+    targets = [amount_units * share for share in shares]
+    assert split_by_targets(amount_units, targets) == split(amount_units, shares)
+
+
+def test_an_amount_too_far_from_its_values_is_refused():
+    """One unit below what is certain, and one above what rounding can give."""
+    for units in (2, 7):
+        with pytest.raises(ValueError, match=f"{units} units cannot be rounded from values"):
+            split_by_targets(units, [Fraction(3, 2)] * 3)

@@ -19,7 +19,7 @@ from contracts.balances import Adjustment, AdjustmentType, Balances, Hold
 from contracts.earnings import EarningInputs, compute_earnings
 from contracts.importers.native import parse_agreements
 from contracts.period import Period
-from contracts.term_royalty import PoolAmount
+from contracts.pool_amount import PoolAmount
 from contracts.usage import Usage
 
 SEEDS = [1, 2, 3, 2026]

@@ -7,7 +7,7 @@ from contracts.agreement import Agreement
 from contracts.balances import Balances
 from contracts.earnings import EarningInputs, compute_earnings
 from contracts.period import Period
-from contracts.term_royalty import PoolAmount
+from contracts.pool_amount import PoolAmount
 from contracts.terms import Basis, Reserve, Term
 from reports.statement import build_statement
 from reports.statement_earnings import movements_of, working_of

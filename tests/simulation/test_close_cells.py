@@ -8,7 +8,7 @@ import pytest
 
 from flows.artefacts import sha256_file
 from flows.books import open_books
-from flows.cells import fitted, night_cells
+from flows.cells import night_cells
 from flows.close import close_period
 from flows.engine import run_night
 from flows.errors import CloseError
@@ -136,15 +136,6 @@ def test_a_pool_divided_equally_knows_no_territory(workspace):
     settle(workspace, "2026-01-05", {"w1": 1000})
     with pytest.raises(CloseError, match="territories or model versions only, but the pool"):
         close(workspace, "2026-01")
-
-
-def test_parts_are_within_a_unit_of_their_exact_values_and_add_up():
-    """Whatever the signs, and where the exact values add up to a fraction more or less."""
-    exact = [Fraction(-1, 3), Fraction(5, 2), Fraction(7, 6), Fraction(-10, 3)]
-    for units in (0, 1):
-        parts = fitted(units, [part + Fraction(1, 2) for part in exact[:1]] + exact[1:])
-        assert sum(parts) == units
-    assert fitted(-4, [Fraction(-4, 3)] * 3) == [-1, -1, -2]
 
 
 @pytest.fixture(scope="module")

@@ -257,3 +257,43 @@ def test_what_accrued_under_a_version_with_a_pool_is_paid_after_one_without(work
     assert standing(workspace, chart.UNLICENSED) == 300
     settle(workspace, "2026-02-05", {"w1": 100})
     assert not close(workspace, "2026-02").plan.restatement.adjustments
+
+
+def test_a_work_that_no_later_term_names_is_paid_by_the_first_term_on_its_pool(workspace):
+    """The essay accrued 6.00 under version 1; version 2 names poem and note: 50 % of it is paid."""
+    write_works(workspace, {"poem": {"anna": "1"}, "essay": {"anna": "1"}, "note": {"anna": "1"}})
+    then = "then: {basis: pool_share, pool: main, rate: %s}"
+    terms = (
+        "terms:",
+        f"  - {{term_id: poems, if: {{works: [poem]}}, {then % '50%'}}}",
+        f"  - {{term_id: rest, if: {{works: [essay]}}, {then % '10%'}}}",
+    )
+    agree(workspace, "anna", *terms)
+    later = terms[2].replace("essay", "note")
+    agree(workspace, "anna", *terms[:2], later, version=2, starts="2026-01-16")
+    settle(workspace, "2026-01-05", {"poem": 1000, "essay": 600})
+    settle(workspace, "2026-01-20", {"poem": 100, "note": 50})
+    result = by_party(close(workspace, "2026-01"))["anna"]
+    royalties = {t.term.term_id: t.royalty_units for t in result.terms}
+    assert royalties == {"poems": 550 + 300, "rest": 5}
+    assert standing(workspace, chart.UNLICENSED) == 0
+
+
+def test_a_territory_that_no_later_term_names_is_paid_by_the_first_term_on_its_pool(workspace):
+    """Germany accrued 3.00 under version 1; version 2 licenses Sweden at 50 % and France."""
+    write_works(workspace, {"w1": {"anna": "1"}})
+    then = "then: {basis: pool_share, pool: main, rate: %s}"
+    terms = (
+        "terms:",
+        f"  - {{term_id: se, if: {{territory: [SE]}}, {then % '50%'}}}",
+        f"  - {{term_id: other, if: {{territory: [DE]}}, {then % '10%'}}}",
+    )
+    agree(workspace, "anna", *terms)
+    later = terms[2].replace("DE", "FR")
+    agree(workspace, "anna", *terms[:2], later, version=2, starts="2026-01-16")
+    settle(workspace, "2026-01-05", {"w1": {"SE": 600, "DE": 300}})
+    settle(workspace, "2026-01-20", {"w1": {"FR": 100, "DE": 70}})
+    result = by_party(close(workspace, "2026-01"))["anna"]
+    royalties = {t.term.term_id: t.royalty_units for t in result.terms}
+    assert royalties == {"se": 300 + 150, "other": 10}
+    assert standing(workspace, chart.UNLICENSED) == 70

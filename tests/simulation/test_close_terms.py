@@ -191,3 +191,31 @@ def test_every_fault_of_the_accountants_files_is_named_at_once(workspace):
     with pytest.raises(BadFilesError, match=r"2 faults(.|\n)*pools\[0\](.|\n)*pools\[1\]"):
         close(workspace, "2026-01")
     assert owed(workspace, "anna") == 0
+
+
+def test_every_use_and_right_that_is_reported_is_paid_by_the_term_for_it_alone(workspace):
+    """Five uses at five prices; of the text and the sound of search the sound costs double."""
+    write_works(workspace, {"w1": {"anna": "1"}})
+    prices = {"train": "0.01", "finetune": "0.02", "rag_input": "0.03", "index": "0.04"}
+    prices["search"] = "0.05"
+    terms = [
+        f"  - {{term_id: {use}, if: {{use: [{use}]}}, then: {{basis: per_output, price: {price}}}}}"
+        for use, price in prices.items()
+    ]
+    sound = "if: {use: [search], right: [sound]}, then: {basis: per_output, price: 0.10}"
+    agree(workspace, "anna", "terms:", *terms, f"  - {{term_id: sound, {sound}}}")
+    usage = [{"work_id": "w1", "use": use, "outputs": "100", "right": "text"} for use in prices]
+    usage += [{"work_id": "w1", "use": "search", "outputs": "10", "right": "sound"}]
+    path = workspace.root / "usage" / "2026-01.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"format": "byline-usage/1", "usage": usage}))
+    settle(workspace, "2026-01-05", {"w1": 1000})
+    result = by_party(close(workspace, "2026-01"))["anna"]
+    assert {t.term.term_id: t.royalty_units for t in result.terms} == {
+        "train": 100,
+        "finetune": 200,
+        "rag_input": 300,
+        "index": 400,
+        "search": 500,
+        "sound": 100,
+    }
