@@ -8,7 +8,9 @@
    trained groups only.
 5. Completeness is total over measured gain. Where only the final model is known
    the manifest says `relative` and totals must not be divided among people.
-6. The manifest names the version of the preconditioner that scored. An older one can
+6. No more than `run_tables.ROWS_HELD` rows are in memory, whatever the number of outputs
+   and works: beyond that, outputs are scored in parts and their rows written as they come.
+7. The manifest names the version of the preconditioner that scored. An older one can
    be asked for, and gives the bytes it gave then.
 """
 
@@ -16,20 +18,20 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
+from attribution import run_tables as tables
 from attribution.errors import IndexDamagedError, ScoringError
 from attribution.files import canonical_json, sha256_file, sha256_of, write_atomically
 from attribution.index_read import GradientIndex
 from attribution.index_store import documents_parquet
-from attribution.influence import Attributor, Scores, nanonats
+from attribution.influence import Attributor
 from attribution.tokens import check_ids, encode_output
 from attribution.trace import Source, Trace, trace
 
@@ -46,7 +48,6 @@ __all__ = [
 
 FORMAT = "byline-influence/1"
 CODE_VERSION = "2"
-COMPLETENESS_DIGITS = 9
 
 
 @dataclass(frozen=True)
@@ -167,11 +168,20 @@ def attribute_outputs(
         )
     encoded = [encode_output(o.prompt_text, o.output_text, attributor.tokenizer) for o in outputs]
     check_ids(encoded, [o.output_id for o in outputs], attributor.final.vocab_size)
-    scores = attributor.groups(encoded, progress)
-    influence = _influence_table(index, outputs, scores)
-    gains = _gains_table(index, outputs, scores, [row.scored for row in encoded])
     inputs = {"index": index.manifest.sha256, "outputs": outputs_digest(outputs)}
-    return _write(result, influence, gains, run_facts(index), inputs)
+    ids = [o.output_id for o in outputs]
+    step = max(1, tables.ROWS_HELD // max(1, index.groups.height))
+    with tempfile.TemporaryDirectory(dir=_made(result.manifest_path.parent)) as scratch:
+        parts, gains = [], []
+        for begin in range(0, max(1, len(ids)), step):
+            some = slice(begin, begin + step)
+            scores = attributor.groups(encoded[some], progress)
+            rows = tables.influence_table(index, ids[some], scores)
+            gained = tables.gains_table(index, ids[some], scores, encoded[some])
+            gains.append(gained)
+            path = None if len(ids) <= step else Path(scratch) / f"{begin}.parquet"
+            parts.append(tables.Part.held(rows, gained, path))
+        return _write(result, parts, pl.concat(gains), run_facts(index), inputs)
 
 
 def run_facts(index: GradientIndex) -> dict[str, Any]:
@@ -187,58 +197,6 @@ def run_facts(index: GradientIndex) -> dict[str, Any]:
         "preconditioner": index.preconditioner.as_json(),
         "relative": index.manifest.relative_only,
     }
-
-
-def _influence_table(
-    index: GradientIndex, outputs: Sequence[QueryText], scores: Scores
-) -> pl.DataFrame:
-    groups = index.groups
-    count = groups.height
-    values = nanonats(scores.influence)  # [Q, G]
-    ids = np.array([o.output_id for o in outputs], dtype=object)
-    return pl.DataFrame(
-        {
-            "output_id": np.repeat(ids, count).tolist(),
-            "group_id": groups["group_id"].to_list() * len(outputs),
-            "kind": groups["kind"].to_list() * len(outputs),
-            "influence_nanonats": values.reshape(-1),
-        },
-        schema={
-            "output_id": pl.String,
-            "group_id": pl.String,
-            "kind": pl.String,
-            "influence_nanonats": pl.Int64,
-        },
-    ).sort("output_id", "kind", "group_id")
-
-
-def _gains_table(
-    index: GradientIndex, outputs: Sequence[QueryText], scores: Scores, scored: Sequence[int]
-) -> pl.DataFrame:
-    trained = (index.groups["kind"] == "trained").to_numpy()
-    totals = nanonats(scores.influence)[:, trained].sum(1)  # of whole numbers: order is no matter
-    finite = scores.gains.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-    gains = nanonats(finite)
-    ratio = [
-        round(int(t) / int(g), COMPLETENESS_DIGITS) if g else math.nan
-        for t, g in zip(totals, gains, strict=True)
-    ]
-    return pl.DataFrame(
-        {
-            "output_id": [o.output_id for o in outputs],
-            "gain_nanonats": gains,
-            "total_nanonats": totals,
-            "tokens_scored": list(scored),
-            "completeness": ratio,
-        },
-        schema={
-            "output_id": pl.String,
-            "gain_nanonats": pl.Int64,
-            "total_nanonats": pl.Int64,
-            "tokens_scored": pl.Int32,
-            "completeness": pl.Float64,
-        },
-    ).sort("output_id")
 
 
 def merge_shards(
@@ -262,8 +220,8 @@ def merge_shards(
             f"preconditioner cannot be merged into {name}: {sorted(i[:12] for i in indexes)}, "
             f"{sorted(versions)}; attribute all outputs with one index and one version"
         )
-    influence = pl.concat([pl.read_parquet(shard.influence_path) for shard in shards])
-    gains = pl.concat([pl.read_parquet(shard.gains_path) for shard in shards]).sort("output_id")
+    parts = [tables.Part.of(y.influence_path, pl.read_parquet(y.gains_path)) for y in shards]
+    gains = pl.concat([part.gains for part in parts]).sort("output_id")
     twice = gains.filter(pl.col("output_id").is_duplicated())
     if twice.height:
         raise ScoringError(
@@ -282,13 +240,14 @@ def merge_shards(
         Path(out_dir) / f"{name}.gains.parquet",
         Path(out_dir) / f"{name}.manifest.json",
     )
-    return _write(result, influence.sort("output_id", "kind", "group_id"), gains, facts, inputs)
+    return _write(result, parts, gains, facts, inputs)
 
 
 _FACTS = (
     "calibration",
     "checkpoints",
     "clusters",
+    "decoy_documents",
     "decoy_groups",
     "groups",
     "path_rule",
@@ -299,25 +258,24 @@ _FACTS = (
 
 def _write(
     result: AttributionResult,
-    influence: pl.DataFrame,
+    parts: Sequence[tables.Part],
     gains: pl.DataFrame,
     facts: Mapping[str, Any],
     inputs: Mapping[str, str],
 ) -> AttributionResult:
-    result.influence_path.parent.mkdir(parents=True, exist_ok=True)
-    documents_parquet(result.influence_path, influence)
+    _made(result.influence_path.parent)
+    decoy = tables.write_parts(result.influence_path, parts)
     documents_parquet(result.gains_path, gains)
     gain, total = int(gains["gain_nanonats"].sum()), int(gains["total_nanonats"].sum())
-    decoy = influence.filter(pl.col("kind") == "decoy")["influence_nanonats"].sum()
     manifest = {
         **facts,
         "code_version": CODE_VERSION,
         "completeness": {
             "gain_nanonats": gain,
-            "ratio": round(total / gain, COMPLETENESS_DIGITS) if gain else None,
+            "ratio": round(total / gain, tables.COMPLETENESS_DIGITS) if gain else None,
             "total_nanonats": total,
         },
-        "decoy_nanonats": int(decoy),
+        "decoy_nanonats": decoy,
         "format": FORMAT,
         "inputs": dict(inputs),
         "outputs": gains.height,
@@ -329,6 +287,11 @@ def _write(
     }
     write_atomically(result.manifest_path, canonical_json(manifest))
     return result
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _paths(folder: Path, name: str) -> AttributionResult:

@@ -9,10 +9,12 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from attribution import run_tables
 from attribution.corpus import Document, write_corpus
 from attribution.errors import IndexDamagedError, ScoringError
 from attribution.index import IndexConfig, build_index
 from attribution.index_refit import Refit, refit_index
+from attribution.influence import Attributor
 from attribution.run import (
     AttributionRequest,
     QueryText,
@@ -110,6 +112,44 @@ def test_merging_does_not_depend_on_the_order_of_shards(index, tmp_path):
     for path in (one.influence_path, one.gains_path, one.manifest_path):
         assert path.read_bytes() == (two.influence_path.parent / path.name).read_bytes()
     assert pl.read_parquet(one.influence_path).height == len(OUTPUTS) * 6
+
+
+def assert_same_rows(one, two):
+    """Two results hold the same rows in the same order, influence up to a float's rounding."""
+    left, right = (pl.read_parquet(row.influence_path) for row in (one, two))
+    names = ["output_id", "group_id", "kind"]
+    assert left.select(names).equals(right.select(names))
+    apart = (left["influence_nanonats"] - right["influence_nanonats"]).abs()
+    assert apart.max() <= 1e-6 * right["influence_nanonats"].abs().max()
+    for key in ("outputs", "inputs", "groups", "outputs_without_score"):
+        assert one.manifest[key] == two.manifest[key]
+    decoys = [one.manifest["decoy_nanonats"], two.manifest["decoy_nanonats"]]
+    assert decoys[0] == pytest.approx(decoys[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("held", [1, 20])
+def test_a_table_too_large_to_hold_is_streamed_into_the_same_rows(
+    index, tmp_path, monkeypatch, held
+):
+    """Ten thousand outputs of a hundred thousand works are a table nobody's memory holds."""
+    whole = attribute_outputs(AttributionRequest(index, OUTPUTS, tmp_path / "whole"))
+    cut = [OUTPUTS[0::2], OUTPUTS[1::2]]
+    shards = [attribute_outputs(AttributionRequest(index, c, tmp_path / "s")) for c in cut]
+    merged = merge_shards(shards, tmp_path / "merged", "night")
+    asked = []
+    groups = Attributor.groups
+    monkeypatch.setattr(
+        Attributor, "groups", lambda self, e, p=None: asked.append(len(e)) or groups(self, e, p)
+    )
+    monkeypatch.setattr(run_tables, "ROWS_HELD", held)
+    streamed = attribute_outputs(AttributionRequest(index, OUTPUTS, tmp_path / "streamed"))
+    assert len(asked) > 1, "all outputs were scored together"
+    assert sum(asked) == len(OUTPUTS)
+    assert_same_rows(streamed, whole)
+    again = merge_shards(shards, tmp_path / "again", "night")
+    assert pl.read_parquet(again.influence_path).equals(pl.read_parquet(merged.influence_path))
+    assert again.manifest["decoy_nanonats"] == merged.manifest["decoy_nanonats"]
+    assert not list(tmp_path.rglob("tmp*")), "parts are left over"
 
 
 def test_an_output_in_two_shards_is_refused(index, tmp_path):
