@@ -82,17 +82,7 @@ def plan_close(
     period = Period(division.accruals.period)
     agreements = _with_earlier_terms(agreements, division)
     opened = {a.agreement_id: _opening(a, opening, restatement) for a in agreements}
-    given = {
-        a.agreement_id: shares_of(
-            a,
-            division.pools,
-            currency=division.accruals.currency,
-            period=period,
-            tables=(fx,),
-            left=opened[a.agreement_id].remainders,
-        )
-        for a in agreements
-    }
+    given = _given(agreements, division, fx, opened)
     used = {a.agreement_id: usage.get(a.agreement_id, UsageOfAgreement()) for a in agreements}
     earnings = compute_group(
         [
@@ -139,6 +129,26 @@ def _with_earlier_terms(agreements: Sequence[Agreement], division: Division) -> 
         return list(agreements)
     book, pools = division.known.book, division.pools
     return [with_earlier_terms(a, book, pools_of(a.agreement_id, pools)) for a in agreements]
+
+
+def _given(
+    agreements: Sequence[Agreement],
+    division: Division,
+    fx: FxTable,
+    opened: Mapping[str, Balances],
+) -> dict[str, tuple[PoolAmount, ...]]:
+    """Give what each agreement was given of the pools, in its own currency."""
+    return {
+        agreement.agreement_id: shares_of(
+            agreement,
+            division.pools,
+            currency=division.accruals.currency,
+            period=Period(division.accruals.period),
+            tables=(fx,),
+            left=opened[agreement.agreement_id].remainders,
+        )
+        for agreement in agreements
+    }
 
 
 def _opening(

@@ -38,6 +38,8 @@ from ledger.period_close import PeriodStatus
 from ledger.store import LedgerStore
 
 _AFTER_ALL = "9999-12"
+# Period, pool, standing, work, units, whether final, currency.
+_Row = tuple[str, str, str, str, int, bool, str]
 
 
 @dataclass(frozen=True)
@@ -86,31 +88,10 @@ def suspended_works(
         closed = closed_before(workspace, books, _AFTER_ALL)
         periods = sorted(books.periods())
         catalogue = base.present.catalogue
-        rows: list[tuple[str, str, str, str, int, bool, str]] = []
+        rows: list[_Row] = []
         for name in periods:
-            is_final = books.period_status(name) is PeriodStatus.CLOSED
-            if is_final and name not in closed:
-                continue
-            division = PeriodWork(workspace, books, base, name).division
-            pools: Iterable[Any] = ()
-            if is_final:
-                known = PeriodWork(workspace, books, base, closed[-1]).closed_with
-                pools = restated_pools(division, known)
-            found = [
-                (pool.pool_id, standing, work, units)
-                for pool in pools
-                for standing in standings
-                for work, units in pool.suspended[standing].items()
-            ]
-            if not is_final:
-                found = [
-                    (division.accruals.pool_id, claim.standing.value, work, units)
-                    for claim in division.accruals.claims
-                    if claim.standing.value in standings
-                    for work, units in claim.by_work.items()
-                ]
-            money = division.accruals.currency
-            rows += [(name, *row, is_final, money) for row in found]
+            if books.period_status(name) is not PeriodStatus.CLOSED or name in closed:
+                rows += _of_pools(PeriodWork(workspace, books, base, name), closed, standings)
         if DISPUTED in standings:
             rows += _held_fees(workspace, books, base, closed)
     listed = [
@@ -131,9 +112,29 @@ def suspended_works(
     return sorted(listed, key=lambda row: (row.period, row.standing, row.work_id, row.pool_id))
 
 
+def _of_pools(
+    period: PeriodWork, closed: Sequence[str], standings: Sequence[str]
+) -> Iterator[_Row]:
+    """Give what stands in suspense of a period's pools, as the last close knew it."""
+    division = period.division
+    money = division.accruals.currency
+    if not period.is_closed:
+        for claim in division.accruals.claims:
+            if claim.standing.value in standings:
+                for work, units in claim.by_work.items():
+                    pool_id = division.accruals.pool_id
+                    yield period.period, pool_id, claim.standing.value, work, units, False, money
+        return
+    known = PeriodWork(period.workspace, period.books, period.base, closed[-1]).closed_with
+    for pool in restated_pools(division, known):
+        for standing in standings:
+            for work, units in pool.suspended[standing].items():
+                yield period.period, pool.pool_id, standing, work, units, True, money
+
+
 def _held_fees(
     workspace: Workspace, books: LedgerStore, base: KnowledgeBase, closed: Sequence[str]
-) -> Iterator[tuple[str, str, str, str, int, bool, str]]:
+) -> Iterator[_Row]:
     """Give the fees per use of contested works that are held, as the last close knew them."""
     if closed:
         works = [PeriodWork(workspace, books, base, name) for name in closed]
