@@ -48,7 +48,8 @@ def usage_day(night: NightAccrual) -> UsageDay:
         logged=counts["outputs"],
         payable=counts["payable"]["outputs"],
         sampled=int(sampled),
-        quarantined=sum(1 for _ in read_quarantine(quarantine_file(night.night))),
+        # A late batch shares the quarantine of its date; a line is counted once.
+        quarantined=0 if night.night.late else len(_quarantine(night)),
         source=f"outputs/{path.name}",
         gateway=told["gateway"]["calls"] if told else None,
         excluded={reason: entry["outputs"] for reason, entry in counts["excluded"].items()},
@@ -73,10 +74,14 @@ def calendar_figures(closed: ClosedPeriod) -> Iterator[Figure]:
         counts = read_manifest(night.night.manifest("outputs"), OUTPUTS_FORMAT)["counts"]
         for name in ("replayed", "superseded", "other_date"):
             totals[name] += int(counts.get(name, 0))
-        totals["rejected"] += sum(counts.get("rejected", {}).values())
     yield Figure("Records logged twice, kept once", count(totals["replayed"]), OUTPUTS)
     yield Figure("Records replaced by a later one", count(totals["superseded"]), OUTPUTS)
-    yield Figure("Lines that could not be read", count(totals["rejected"]), "quarantine/*.jsonl")
+    unread = sum(len(_quarantine(night)) for night in nights if not night.night.late)
+    yield Figure("Lines that could not be read", count(unread), "quarantine/*.jsonl")
+
+
+def _quarantine(night: NightAccrual) -> list[Any]:
+    return list(read_quarantine(quarantine_file(night.night)))
 
 
 def missing_days(closed: ClosedPeriod) -> list[str]:

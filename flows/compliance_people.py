@@ -242,7 +242,8 @@ def traced_tables(closed: ClosedPeriod) -> Iterator[FactTable]:
         payee = payees.get(claim.creator_id, claim.creator_id)
         own = closed.view.movements_on(chart.royalties_payable(payee), currency)
         booked = [(s, u) for s, u in own if s.entry.period == closed.period]
-        stated = build_statement(closed.gathering.statement(payee))
+        issued = closed.gathering.statements([payee])
+        stated = build_statement(next(one for one in issued if one.header.currency == currency))
         rows.append(
             (
                 Cell(claim.creator_id, sub=f"{file_stem(stated)}.json"),
@@ -277,7 +278,10 @@ def found_tables(
         if day.gateway_gap
     ]
     rows += [
-        (f"{day.date}: {count(day.quarantined)} lines could not be read", "quarantine/*.jsonl")
+        (
+            f"{day.date}: lines that could not be read: {count(day.quarantined)}",
+            "quarantine/*.jsonl",
+        )
         for day in usage
         if day.quarantined
     ]

@@ -388,4 +388,4 @@ def findings_body(inputs: ComplianceInputs) -> SectionBody:
         return SectionBody(gaps=tuple(gaps))
     rows = [(f.finding, f.severity, f.response, f.due_on or DASH) for f in inputs.findings]
     heads = ("=Finding", "Severity", "=Response", "Due")
-    return SectionBody(tables=(table("", heads, rows),), gaps=tuple(gaps))
+    return SectionBody(tables=(table("People's findings", heads, rows),), gaps=tuple(gaps))

@@ -7,7 +7,7 @@ the name sees the whole file. Nothing is left under the name when it fails.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reports.errors import UnwritableReportError
@@ -19,25 +19,37 @@ def write_report(path: Path, data: bytes) -> None:
     Raises:
         UnwritableReportError: no room, no right, or not a folder.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as problem:
-        raise UnwritableReportError(str(path), problem.strerror or str(problem)) from problem
+    _write([(path, data)])
 
 
 def write_reports(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
-    """Write several files into a folder, in the order of their names."""
-    paths = []
-    for name, data in sorted(files.items()):
-        write_report(folder / name, data)
-        paths.append(folder / name)
-    return paths
+    """Write several files into a folder, in the order of their names.
+
+    All are on the disk before the first takes its name, so a disk that fills leaves none.
+
+    Raises:
+        UnwritableReportError: no room, no right, or not a folder.
+    """
+    pairs = [(folder / name, data) for name, data in sorted(files.items())]
+    _write(pairs)
+    return [path for path, _ in pairs]
+
+
+def _write(files: Sequence[tuple[Path, bytes]]) -> None:
+    waiting = [path.with_name(f".{path.name}.{os.getpid()}.tmp") for path, _ in files]
+    path = Path()
+    try:
+        try:
+            for temporary, (path, data) in zip(waiting, files, strict=True):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with temporary.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+            for temporary, (path, _) in zip(waiting, files, strict=True):
+                temporary.replace(path)
+        finally:
+            for temporary in waiting:
+                temporary.unlink(missing_ok=True)
+    except OSError as problem:
+        raise UnwritableReportError(str(path), problem.strerror or str(problem)) from problem

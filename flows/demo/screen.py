@@ -33,6 +33,8 @@ def result_lines(result: DemoResult) -> Iterator[str]:
     yield ""
     yield "Try next"
     yield f"  byline audit verify {result.published.pack} --key {workspace.public_key}"
+    period = result.plan.accruals.period
+    yield f"  byline report compliance --dir {workspace.home} --period {period}"
     yield f'  byline trace --dir {workspace.home} "The default value is used when"'
 
 

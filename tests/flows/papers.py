@@ -106,7 +106,7 @@ def drawn_influence(works, decoys=3):
     return step
 
 
-def closed_months(monkeypatch, folder, months, *, creators=14, year=2026, settings=None):
+def closed_months(monkeypatch, folder, months, *, creators=14, year=2026, settings=None, first=1):
     """Make a workspace and settle and close the first months of a year, one night each.
 
     Args:
@@ -116,13 +116,14 @@ def closed_months(monkeypatch, folder, months, *, creators=14, year=2026, settin
         creators: how many; two of them are not under contract, one has an advance.
         year: which.
         settings: settings that differ from SETTINGS, by section.
+        first: the first month to settle; those before are there already.
     """
     workspace = make_workspace(folder, settings={**SETTINGS, **(settings or {})})
     names = make_catalogue(workspace, creators)
     write_agreements(workspace.agreements, workspace.catalogue, names, date(year, 1, 1), "main")
     works = [f"work:{number:05d}" for number in range(creators)]
     monkeypatch.setitem(STEPS, "attribute", drawn_influence(works))
-    for month in range(1, months + 1):
+    for month in range(first, months + 1):
         day = date(year, month, 20)
         log = workspace.logs / f"{day}.otel.jsonl"
         drawn = calls(random.Random(month), 40 + month)

@@ -1,10 +1,15 @@
 """Payouts by command: two people, one bank file, the bank's answers, every state from the book."""
 
+import hashlib
 import json
 import shutil
+from importlib import resources
 from pathlib import Path
 
 import pytest
+import xmlschema
+from pyiso20022.pain.pain_001_001_09 import Document
+from xsdata.formats.dataclass.parsers import XmlParser
 
 from flows import cli
 from flows.books import open_books
@@ -224,3 +229,24 @@ def test_a_payout_stands_on_the_next_statement(run, home, monkeypatch, capsys):
     paid = [m.amount_units for m in made.inputs.movements if m.kind == "payout"]
     assert paid == [-ids_of(run)[PAID[0]][1]]
     assert made.inputs.year_to_date.paid_units == -paid[0]
+
+
+def test_the_exported_file_is_accepted_by_the_schema_and_a_second_reader(run):
+    """The file that a command wrote, not one made for a test: every payment, sum and id again."""
+    said, _ = exported(run)
+    data = Path(said["path"]).read_bytes()
+    schema = resources.files("sepaxml") / "schemas" / "pain.001.001.09.xsd"
+    xmlschema.XMLSchema(str(schema)).validate(data.decode())
+    read = XmlParser().from_bytes(data, Document).cstmr_cdt_trf_initn
+    found = {
+        one.pmt_id.end_to_end_id: (one.cdtr_acct.id.iban, int(one.amt.instd_amt.value * 100))
+        for block in read.pmt_inf
+        for one in block.cdt_trf_tx_inf
+    }
+    listed = ids_of(run)
+    ibans = dict(zip(PAID, IBANS, strict=True))
+    assert found == {
+        number: (ibans[payee], units // 10**4) for payee, (number, units) in listed.items()
+    }
+    assert int(read.grp_hdr.ctrl_sum * 100) == sum(cents for _, cents in found.values())
+    assert said["sha256"] == hashlib.sha256(data).hexdigest()
