@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from flows.artefacts import write_bytes
@@ -23,12 +24,12 @@ from ledger.store import LedgerStore
 SHOWN_HEX = 16
 
 
-def seal_step(night: Night, _step: Step) -> StepOutcome:
+def seal_step(night: Night, step: Step) -> StepOutcome:
     """Seal the book after a night.
 
     Args:
         night: whose workspace.
-        _step: told nothing; hashing is quick.
+        step: told when the copy of the checkpoint was altered.
 
     Returns:
         Size and root of the checkpoint; nothing while the book is empty.
@@ -37,7 +38,7 @@ def seal_step(night: Night, _step: Step) -> StepOutcome:
         if books.head_seq() == 0:
             # A first night without money has posted nothing; a checkpoint covers something.
             return StepOutcome("nothing: the book is empty", worked=False)
-        checkpoint, worked = seal_books(night.workspace, books)
+        checkpoint, worked = seal_books(night.workspace, books, step.say)
     return StepOutcome(
         f"checkpoint {checkpoint.size}, root {checkpoint.root_hex[:SHOWN_HEX]}",
         worked,
@@ -45,12 +46,15 @@ def seal_step(night: Night, _step: Step) -> StepOutcome:
     )
 
 
-def seal_books(workspace: Workspace, books: LedgerStore) -> tuple[Checkpoint, bool]:
+def seal_books(
+    workspace: Workspace, books: LedgerStore, say: Callable[[str], None] = lambda _text: None
+) -> tuple[Checkpoint, bool]:
     """Sign a checkpoint over the whole book, unless the latest covers it.
 
     Args:
         workspace: whose key signs.
         books: the open ledger.
+        say: told in one line when the copy to hand out was altered and is made again.
 
     Returns:
         The checkpoint, and whether it is new.
@@ -72,7 +76,10 @@ def seal_books(workspace: Workspace, books: LedgerStore) -> tuple[Checkpoint, bo
         note = known.note
     checkpoint = read_checkpoint(note)
     path, data = note_file(workspace, checkpoint.size), note.encode("utf-8")
-    if not path.exists() or path.read_bytes() != data:
+    if path.exists() and path.read_bytes() != data:
+        say(f"{workspace.relative(path)} was altered since it was written: it is made again")
+        path.unlink()
+    if not path.exists():
         write_bytes(path, data)
     return checkpoint, worked
 

@@ -134,9 +134,13 @@ def test_a_shard_delivered_twice_at_once_is_scored_once(opened, undisturbed, mon
     with worker(workspace, settings), worker(workspace, settings):
         marks = ShardStore(workspace.shards).workers
         wait_for(lambda: len(list(marks.glob("*.lock"))) == 2, "two workers")
-        Watched(workspace).end()
+        night = Watched(workspace)
+        night.end()
         assert state_of(workspace) == undisturbed
         assert scored(workspace) == 3
+        # Nothing went wrong, so there is nothing to tell but the step itself.
+        (line,) = night.lines("attribute ")
+        assert "3 shards" in line
 
 
 @pytest.mark.redis
