@@ -270,3 +270,33 @@ def test_the_same_month_by_the_default_rule_pays_otherwise(signed, positive, tmp
     assert paid[0].pool_units == paid[1].pool_units
     assert paid[0].destinations["unexplained"] == paid[1].destinations["unexplained"]
     assert paid[0].payable != paid[1].payable
+
+
+def test_a_rule_agreed_backwards_restates_october_in_november_and_the_packs_repeat_it(
+    signed, tmp_path
+):
+    """October paid by the sum; version 2 of every agreement names the other rule for it."""
+    workspace = copy_of(signed.workspace, tmp_path / "home")
+    before = close_period(workspace, "2026-10", **PEOPLE).plan.apportionment.payable
+    first = publish_period(workspace, "2026-10")
+    for path in workspace.agreements.glob("pkg-*.yaml"):
+        text = path.read_text().replace("version: 1", "version: 2")
+        path.with_name(f"{path.stem}.v2.yaml").write_text(text.replace("signed_linear/1", RULE))
+    with open_books(workspace) as books:
+        books.open_period("2026-11")
+    closed = close_period(workspace, "2026-11", **PEOPLE)
+    night = Night(workspace, DAYS[0], ())
+    accrued = dict(made_by(night).creators.select("creator_id", "accrual_units").iter_rows())
+    moved = {
+        name.removeprefix("agr-").replace("-", ":"): sum(a.amount_units for a in mine)
+        for name, mine in closed.plan.restatement.adjustments.items()
+    }
+    assert {a.adjustment_type for m in closed.plan.restatement.adjustments.values() for a in m} == {
+        "method_restatement"
+    }
+    for creator, units in moved.items():
+        assert before.get(creator, 0) + units == accrued[creator]
+    second = publish_period(workspace, "2026-11")
+    assert run_verify(second.pack, workspace.public_key).ok
+    found = reperform(second.pack, earlier=[first.pack])
+    assert found.same["adjustment"] > len(moved)
