@@ -1,7 +1,8 @@
 """Pieces of tables on the disk: small, written one after the other into one file, read one by one.
 
-A piece is an Arrow IPC stream packed with lz4. What is known of it (where it lies, how many rows it
-has) stays with whoever wrote it; the file alone is of no use. For temporary folders only.
+A piece is an Arrow IPC stream, not packed: packing costs more time than writing. Where it lies and
+how many rows it has is known to whoever wrote it; the file alone is of no use. For temporary
+folders only.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class BlockFile:
         """Write one piece."""
         packed = io.BytesIO()
         # The oldest level copies what the rows need; newer ones would write whole shared buffers.
-        frame.write_ipc_stream(packed, compression="lz4", compat_level=pl.CompatLevel.oldest())
+        frame.write_ipc_stream(packed, compat_level=pl.CompatLevel.oldest())
         offset = self._file.tell()
         self._file.write(packed.getbuffer())
         return Block(self.path, offset, self._file.tell() - offset, frame.height)

@@ -108,17 +108,17 @@ def _of_texts(
     if not shortest:
         texts = pl.Series("output_text", [None] * len(texts), dtype=pl.String)
     letters = letters_of(texts).alias("letters")
-    many = (letters.str.len_chars() >= max(1, shortest)).fill_null(value=False)
-    near = sketches(texts.set(~many, None))
-    frame = near.with_columns(letters.set(~many, None), tenant)
-    return frame.select(
-        _hash(name, "tenant").alias(name) for name in ("letters", *HASHES)
-    ).get_columns()
+    many = (letters.str.len_chars() >= max(1, shortest)).fill_null(value=False).alias("many")
+    frame = sketches(texts).with_columns(letters, tenant, many)
+    hashes = (_hash(name, "tenant", only="many").alias(name) for name in ("letters", *HASHES))
+    return frame.select(hashes).get_columns()
 
 
-def _hash(column: str, *others: str) -> pl.Expr:
-    """Give a 64-bit hash of columns; null where the first is."""
-    return pl.when(pl.col(column).is_not_null()).then(pl.struct(column, *others).hash())
+def _hash(column: str, *others: str, only: str | None = None) -> pl.Expr:
+    """Give a 64-bit hash of columns; null where the first is, or where `only` is false."""
+    asked = pl.col(column).is_not_null()
+    asked = asked if only is None else asked & pl.col(only)
+    return pl.when(asked).then(pl.struct(column, *others).hash())
 
 
 def _named(names: Mapping[str, str]) -> pl.Expr:
@@ -204,7 +204,7 @@ def put_down(
             continue
         path = folder / f"rows-{len(rows):06d}.parquet"
         plain = frame.select(list(OUTPUTS_SCHEMA))
-        plain.write_parquet(path, compression="lz4", statistics=False)
+        plain.write_parquet(path, compression="uncompressed", statistics=False)
         rows.append(path)
         if settings is not None:
             known = set(KEYS) <= set(frame.columns)
