@@ -187,11 +187,13 @@ def attribute_outputs(
 def run_facts(index: GradientIndex) -> dict[str, Any]:
     """Return what a run manifest repeats from its index."""
     content = index.manifest.content
+    decoys = index.groups.filter(index.groups["kind"] == "decoy")
     return {
         "calibration": dict(index.preconditioner.calibration),
         "checkpoints": content["checkpoints"],
         "clusters": len(content["clusters"]),
-        "decoy_groups": int((index.groups["kind"] == "decoy").sum()),
+        "decoy_documents": int(decoys["documents"].sum()),
+        "decoy_groups": decoys.height,
         "groups": int((index.groups["kind"] == "trained").sum()),
         "path_rule": content["path_rule"],
         "preconditioner": index.preconditioner.as_json(),

@@ -205,7 +205,7 @@ def estimate(
     """
     rule = rule or UnexplainedRule()
     sample_manifest = verify_data(sample, SAMPLE_FORMAT, step="the sampling step")
-    _verify_influence(influence, gains)
+    run = _verify_influence(influence, gains)
     table = pl.scan_parquet(influence)
     outputs = explain(
         pl.read_parquet(sample, columns=["event_id", "stratum", "pi_ppt", "weighted_value_units"]),
@@ -216,9 +216,9 @@ def estimate(
     )
     moments = accumulate(table, outputs, full_splits(table, ownership))
     works, unexplained_units = work_rows(moments, pool.units)
-    creators = creator_rows(moments, works, ownership.sizes)
-    body = _summary(sample_manifest, outputs, moments)
-    body |= {
+    documents = int(run.get("decoy_documents", len(moments.decoys)))
+    creators = creator_rows(moments, works, with_decoys(ownership.sizes, moments, documents))
+    body = _summary(sample_manifest, outputs, moments, documents) | {
         "name": name,
         "pool_id": pool.pool_id,
         "pool_units": pool.units,
@@ -253,7 +253,7 @@ def _write(
 
 
 def _summary(
-    sample_manifest: Mapping[str, Any], outputs: Outputs, moments: Moments
+    sample_manifest: Mapping[str, Any], outputs: Outputs, moments: Moments, documents: int
 ) -> dict[str, Any]:
     """Say what the estimates rest on, for the manifest."""
     decoys = moments.decoys
@@ -275,7 +275,7 @@ def _summary(
             cross=moments.unexplained_square,
         ),
         "decoy": {
-            "documents": len(decoys),
+            "documents": documents,
             "share_ppt": ratio_ppt(sum(decoys.values()), moments.denominator),
         },
         "confidence": "95% interval, Taylor-linearised, t and Hall's skewness, Poisson design",
@@ -284,14 +284,30 @@ def _summary(
     }
 
 
-def _verify_influence(influence: Path, gains: Path) -> None:
-    """Check both influence files against their common manifest."""
+def with_decoys(sizes: Mapping[str, int], moments: Moments, documents: int) -> dict[str, int]:
+    """Give sizes in which the decoys have as many documents as were scored, all of them together.
+
+    A decoy is a group of documents, as a work is; what is divided by them is the decoys' total,
+    so which of them has how many makes no difference.
+
+    Args:
+        sizes: documents of each work.
+        moments: the night's sums.
+        documents: of all decoys together.
+    """
+    first, *others = sorted(moments.decoys) or [""]
+    return {**sizes, **dict.fromkeys(others, 0), first: documents}
+
+
+def _verify_influence(influence: Path, gains: Path) -> dict[str, Any]:
+    """Check both influence files against their common manifest, and return it."""
     manifest_file = influence.with_name(influence.name.removesuffix(".parquet") + ".manifest.json")
     manifest = read_manifest(manifest_file, INFLUENCE_FORMAT, step="the attribution step")
     for name, path in (("influence", influence), ("gains", gains)):
         # A merged run names its files by what they are, other artefacts by their file names.
         named = path.name if path.name in manifest["sha256"] else name
         verify_file(path, recorded_sha256(manifest, named), step="the attribution step")
+    return manifest
 
 
 def full_splits(
