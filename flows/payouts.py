@@ -24,6 +24,7 @@ from contracts.period import Period
 from flows.artefacts import canonical_json, sha256_bytes, write_bytes
 from flows.books import read_agreements
 from flows.payout_holds import currencies_of, holds_of
+from flows.publish_currency import foreign_agreements, paid_on
 from flows.workspace import Workspace
 from ledger import chart
 from ledger.period_close import PeriodStatus
@@ -298,12 +299,14 @@ def _owed(workspace: Workspace, books: LedgerStore, holds: Mapping[str, str]) ->
         if books.period_status(p) is PeriodStatus.CLOSED
     ]  # fmt: skip
     thresholds = {currency: _thresholds(book, currency) for currency in currencies}
+    period = closed[-1] if closed else "open"
+    agreed = foreign_agreements(book, workspace.settings.pool.currency)
     return [
         Owed(
             payee_id=(payee := account.removeprefix(chart.PAYABLE_PREFIX)),
             currency=currency,
             amount_units=-units,
-            statement_number=f"{closed[-1] if closed else 'open'}/{payee}",
+            statement_number=paid_on(period, payee, currency, agreed),
             threshold_units=thresholds[currency].get(payee, 0),
             held=holds.get(payee, ""),
         )

@@ -10,10 +10,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from contracts.accrual import Standing
+from contracts.agreement import AgreementBook
 from contracts.earning_lines import CONVERSION
 from contracts.earnings import Earnings
 from contracts.fx import FxRate, convert
@@ -49,6 +50,40 @@ def currencies_of(
         or bool(view.movements_on(chart.royalties_payable(payee_id), currency))
     )
     return [currency, *others] if needed or not others else others
+
+
+def number_of(period: str, payee_id: str, currency: str, main: str) -> str:
+    """Give the number of a payee's statement in a currency.
+
+    Args:
+        period: YYYY-MM.
+        payee_id: the payee.
+        currency: of the statement.
+        main: of the pools; their statement has no ending.
+    """
+    ending = "" if currency == main else f"/{currency.replace('/', '-')}"
+    return f"{period}/{payee_id}{ending}"
+
+
+def foreign_agreements(book: AgreementBook, main: str) -> set[tuple[str, str]]:
+    """Give payee and currency of every agreement in another currency than the pools'."""
+    return {(a.payee_id, a.currency) for a in book.agreements if a.currency != main}
+
+
+def paid_on(period: str, payee_id: str, currency: str, foreign: Collection[tuple[str, str]]) -> str:
+    """Give the number of the statement on which what is owed in a currency stands.
+
+    What was converted into a currency in which the payee has no agreement is cited on the
+    statement in the pools'.
+
+    Args:
+        period: YYYY-MM.
+        payee_id: the payee.
+        currency: of what is owed.
+        foreign: from `foreign_agreements`.
+    """
+    main = "" if (payee_id, currency) in foreign else currency
+    return number_of(period, payee_id, currency, main)
 
 
 def converted_into(earnings: Iterable[Earnings], currency: str) -> Iterator[Movement]:

@@ -27,7 +27,13 @@ from flows.ingest_schema import OUTPUTS_FORMAT
 from flows.intake import quarantine_file
 from flows.publish_account import Account
 from flows.publish_book import BookView
-from flows.publish_currency import converted_into, currencies_of, notes_on_pools, shown_in
+from flows.publish_currency import (
+    converted_into,
+    currencies_of,
+    notes_on_pools,
+    number_of,
+    shown_in,
+)
 from flows.publish_facts import PayeeFacts, PeriodFacts, changes_since, history_of
 from flows.publish_notes import notes_on_claims, notes_on_money
 from flows.publish_works import CreatorShare, WorkIndex, creator_shares
@@ -189,9 +195,8 @@ class Gathering:
     ) -> StatementHeader:
         terms = self.workspace.settings.statement
         end = self.period.end
-        other = "" if currency == self.currency else f"/{currency.replace('/', '-')}"
         return StatementHeader(
-            statement_number=f"{self.period.text}/{payee_id}{other}",
+            statement_number=number_of(self.period.text, payee_id, currency, self.currency),
             period=self.period.text,
             period_start=self.period.start.isoformat(),
             period_end=end.isoformat(),

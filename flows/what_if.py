@@ -1,7 +1,8 @@
 """A dry run: what a period would have paid under another agreement. Nothing is posted or written.
 
 The period is worked out twice by the functions of the close, once as it is (or was closed) and
-once with the agreement in place of its version, or beside the others where it is new.
+once with the agreement in place of its version, or beside the others where it is new. Accruals by
+a territory or rule that nobody asked for before are made from the nights' files, as a close does.
 """
 
 from __future__ import annotations

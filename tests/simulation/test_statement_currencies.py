@@ -8,6 +8,7 @@ import pytest
 from flows.books import open_books
 from flows.close import close_period
 from flows.engine import run_night
+from flows.payouts import _owed, draft
 from flows.publish import publish_period
 from flows.reperform import reperform
 from ledger import chart
@@ -120,6 +121,20 @@ def test_a_net_in_euros_paid_in_dollars_leaves_one_statement_and_comes_into_the_
     for statement in (euros, dollars):
         (move,) = [m for m in statement.inputs.movements if m.kind == "currency_conversion"]
         assert "at 1.1 USD per EUR on 2026-10-30, ECB" in move.note
+
+
+def test_a_payout_names_the_statement_on_which_its_amount_stands(published):
+    """Euros of an agreement in euros on its paper, converted dollars on that in dollars."""
+    workspace = published[0]
+    with open_books(workspace) as books:
+        batch = draft(workspace, books, "b1", prepared_by="accountant-1").batch
+    stated = {(o.payee_id, o.currency): o.statement_number for o in _owed(workspace, books, {})}
+    for number, statement in by_number(published).items():
+        header = statement.inputs.header
+        if statement.closing_units:
+            key = header.payee_id, header.currency
+            assert stated[key] == f"2026-10/{number}"
+    assert {item.statement_number for item in batch.payouts} <= set(stated.values())
 
 
 def test_the_pack_proves_and_repeats_every_conversion(published):
