@@ -30,7 +30,7 @@ from typing import Any
 
 from attribution.corpus import Corpus, Document, corpus_manifest, write_corpus
 from attribution.duplicates import evidence_clusters
-from attribution.files import canonical_json, sha256_of, write_atomically
+from flows.artefacts import canonical_json, sha256_bytes, write_bytes
 from flows.demo.harvest_passages import (
     HarvestLimits,
     Progress,
@@ -107,10 +107,10 @@ def harvest(
         "decoys": write_corpus(out_dir / "decoys.jsonl", decoys),
     }
     catalogue = _catalogue(readings, trained)
-    write_atomically(out_dir / "catalogue.json", canonical_json(catalogue))
+    write_bytes(out_dir / "catalogue.json", canonical_json(catalogue))
     creators = _sizes(catalogue)
     notes = {
-        "catalogue_sha256": sha256_of(canonical_json(catalogue)),
+        "catalogue_sha256": sha256_bytes(canonical_json(catalogue)),
         "creators": creators,
         "decoy_packages": [reading.package.name for reading in decoy_readings],
         "left_out": found.left_out,
@@ -121,7 +121,7 @@ def harvest(
     manifest = corpus_manifest(corpora, inputs=inputs, notes=notes)
     # Last: a folder with a manifest is a whole harvest.
     path = out_dir / "manifest.json"
-    write_atomically(path, canonical_json(manifest))
+    write_bytes(path, canonical_json(manifest))
     return Harvest(
         corpora["corpus"], corpora["heldback"], corpora["decoys"], catalogue, creators, path
     )

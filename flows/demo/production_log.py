@@ -26,9 +26,9 @@ from random import Random
 from typing import Any
 
 from attribution.corpus import Document
-from attribution.files import write_atomically
 from attribution.generation import Output, Sampling, generate
 from attribution.model import model_digest
+from flows.artefacts import write_bytes
 from flows.demo.prompts import openings
 from flows.errors import DemoError
 
@@ -164,10 +164,10 @@ def write_production_log(
             # One line cut short, where a writer died.
             lines.insert(len(lines) // 2, lines[len(lines) // 2][: len(lines[0]) // 3])
         files.append(log_dir / f"{day.isoformat()}.otel.jsonl")
-        write_atomically(files[-1], ("\n".join(lines) + "\n").encode("utf-8"))
+        write_bytes(files[-1], ("\n".join(lines) + "\n").encode("utf-8"))
     late_file = log_dir / "late" / f"{plan.days[0].isoformat()}.otel.jsonl"
     late_lines = [_line(call, version) for call in _in_time(late)]
-    write_atomically(late_file, ("\n".join(late_lines) + "\n").encode("utf-8"))
+    write_bytes(late_file, ("\n".join(late_lines) + "\n").encode("utf-8"))
     expected: dict[str, int] = {}
     for call in (call for calls in days for call in calls):
         expected[call.kind] = expected.get(call.kind, 0) + 1

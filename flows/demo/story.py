@@ -19,7 +19,7 @@ from datetime import date as Date  # noqa: N812 - `date` is the argument's name 
 from pathlib import Path
 from typing import Any
 
-from attribution.files import canonical_json, write_atomically
+from flows.artefacts import canonical_json, write_bytes
 from flows.errors import DemoError
 
 LICENSEE = "operator"
@@ -98,14 +98,14 @@ def write_agreements(
                 {"party_id": works[story.shared_work], "share": "3/5"},
                 {"party_id": story.co_creator, "share": "2/5"},
             ]
-    write_atomically(catalogue_file, canonical_json(catalogue))
+    write_bytes(catalogue_file, canonical_json(catalogue))
     lines = ["format: byline-parties/1", "parties:"]
     lines += [f"  - party_id: {party}" for party in sorted(creators)]
     lines += [f"  - party_id: {LICENSEE}", "    kind: operator"]
-    write_atomically(folder / "parties.yaml", ("\n".join(lines) + "\n").encode())
+    write_bytes(folder / "parties.yaml", ("\n".join(lines) + "\n").encode())
     for party in sorted(set(creators) - set(story.unlicensed)):
         text = _agreement(party, period_start, pool_id, advanced=party == story.advanced)
-        write_atomically(folder / f"{slug(party)}.yaml", text.encode())
+        write_bytes(folder / f"{slug(party)}.yaml", text.encode())
     return story
 
 

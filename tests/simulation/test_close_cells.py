@@ -22,7 +22,6 @@ from tests.simulation.paper import (
     by_party,
     close,
     owed,
-    paper_workspace,
     settle,
     standing,
     write_works,
@@ -31,12 +30,11 @@ from tests.simulation.tiny import DAYS, copy_of, tiny
 
 
 @pytest.fixture
-def workspace(tmp_path):
+def workspace(workspace):
     """An installation on paper with one work of anna's and one of bo's."""
-    made = paper_workspace(tmp_path / "home")
-    write_works(made, {"w1": {"anna": "1"}, "w2": {"bo": "1"}})
-    agree(made, "bo")
-    return made
+    write_works(workspace, {"w1": {"anna": "1"}, "w2": {"bo": "1"}})
+    agree(workspace, "bo")
+    return workspace
 
 
 def test_what_no_term_covers_is_unlicensed_and_nobody_elses(workspace):

@@ -14,17 +14,10 @@ from tests.simulation.paper import (
     by_party,
     close,
     owed,
-    paper_workspace,
     settle,
     standing,
     write_works,
 )
-
-
-@pytest.fixture
-def workspace(tmp_path):
-    """An installation on paper."""
-    return paper_workspace(tmp_path / "home")
 
 
 def test_a_work_claimed_twice_holds_the_contested_part_only_and_releases_it_when_decided(workspace):

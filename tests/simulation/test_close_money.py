@@ -15,7 +15,6 @@ from tests.simulation.paper import (
     by_party,
     close,
     owed,
-    paper_workspace,
     settle,
     standing,
     write_works,
@@ -24,12 +23,6 @@ from tests.simulation.paper import (
 FEE = "terms: [{term_id: fee, then: {basis: per_output, price: 0.04}}]"
 CLAIMS = {"w2": {"cy": "1"}}
 DISPUTE = {"w1": {"dispute": "dsp-1"}}
-
-
-@pytest.fixture
-def workspace(tmp_path):
-    """An installation on paper."""
-    return paper_workspace(tmp_path / "home")
 
 
 def rates(workspace, *rows):

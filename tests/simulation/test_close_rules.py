@@ -12,7 +12,6 @@ from tests.simulation.paper import (
     by_party,
     close,
     owed,
-    paper_workspace,
     settle,
     standing,
     write_works,
@@ -26,11 +25,10 @@ POSITIVELY = {"w1": 600, "w2": 400}
 
 
 @pytest.fixture
-def workspace(tmp_path):
+def workspace(workspace):
     """An installation on paper with one work of anna's and one of bo's."""
-    made = paper_workspace(tmp_path / "home")
-    write_works(made, {"w1": {"anna": "1"}, "w2": {"bo": "1"}})
-    return made
+    write_works(workspace, {"w1": {"anna": "1"}, "w2": {"bo": "1"}})
+    return workspace
 
 
 def training_pool(workspace, division):

@@ -18,12 +18,6 @@ from tests.simulation.paper import (
 )
 
 
-@pytest.fixture
-def workspace(tmp_path):
-    """An installation on paper."""
-    return paper_workspace(tmp_path / "home")
-
-
 def test_a_training_pool_equal_per_work_beside_an_output_pool_by_influence(workspace):
     """Two works of anna and one of bo: 300.00 in thirds; 100.00 of outputs by influence 3 to 1."""
     write_works(workspace, {"w1": {"anna": "1"}, "w2": {"anna": "1"}, "w3": {"bo": "1"}})
