@@ -120,6 +120,7 @@ class _Loader:
         self.works: dict[str, Work] = {}
         self._named: list[tuple[YamlText, tuple[str | int, ...], str]] = []
         self._versions: dict[tuple[str, int], str] = {}
+        self._currencies: dict[str, tuple[str, str]] = {}
 
     def add(self, document: YamlText, text: str) -> None:
         """Check one document against the schema and build what it declares."""
@@ -153,6 +154,12 @@ class _Loader:
             expected = f"a version of its own; version {key[1]} is in {self._versions[key]}"
             document.fault(("version",), key[1], expected)
         self._versions.setdefault(key, document.file)
+        told = agreement.currency, document.file
+        first, file = self._currencies.setdefault(agreement.agreement_id, told)
+        if agreement.currency != first:
+            # Advances, reserves and tiers are carried from version to version as plain units.
+            expected = f"{first} as in {file}; terms in another currency are another agreement"
+            document.fault(("currency",), agreement.currency, expected)
         self.agreements.append(agreement)
 
     def _add_parties(self, document: YamlText) -> None:

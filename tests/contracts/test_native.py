@@ -164,6 +164,14 @@ def test_a_version_given_twice_names_both_files():
         parse_agreements({"parties.yaml": PARTIES, "a.yaml": FULL, "b.yaml": FULL})
 
 
+def test_a_version_in_another_currency_than_the_one_before_is_refused():
+    """An advance of 500 in one currency is not 500 in the other."""
+    later = FULL.replace("version: 3", "version: 4").replace("EUR/4", "USD/4")
+    assert later != FULL
+    with pytest.raises(BadFilesError, match=r"(?s)b\.yaml.*EUR/4 as in a\.yaml"):
+        parse_agreements({"parties.yaml": PARTIES, "a.yaml": FULL, "b.yaml": later})
+
+
 def test_a_missing_folder_and_a_binary_file_are_named(tmp_path):
     """What cannot be read is a fault like any other."""
     with pytest.raises(BadFilesError, match=r"expected a folder of \.yaml files"):
