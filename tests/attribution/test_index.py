@@ -1,6 +1,7 @@
 """The gradient index: what it must equal, what it must survive, what it must refuse."""
 
 import dataclasses
+import gzip
 import json
 import os
 import shutil
@@ -209,6 +210,17 @@ def test_the_same_build_twice_is_one_build(space, built):
     before = {p: p.stat().st_mtime_ns for p in built.rglob("rows-*.bin")}
     build_index(config(space, built))
     assert {p: p.stat().st_mtime_ns for p in built.rglob("rows-*.bin")} == before
+
+
+def test_an_index_of_a_packed_corpus_has_the_bytes_of_the_unpacked_one(built, space, tmp_path):
+    """However documents are read from disk, every row, label and name is the same."""
+    packed = tmp_path / "corpus.jsonl.gz"
+    packed.write_bytes(gzip.compress(space["corpus"].read_bytes()))
+    build_index(config(space, tmp_path / "i", corpus=packed))
+    here, there = digests(tmp_path / "i"), digests(built)
+    assert here.pop("locations.json") != there.pop("locations.json")
+    assert here == there
+    assert not [path for path in (tmp_path / "i").iterdir() if path.name.startswith("tmp")]
 
 
 def test_another_plan_in_the_same_folder_is_refused(space, built):

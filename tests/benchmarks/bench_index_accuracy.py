@@ -90,11 +90,13 @@ def print_row(matrices: Matrices, name: str, scores: np.ndarray) -> None:
             else "-"
         )
     totals = scores.sum(1)
-    agree = float(np.corrcoef(totals, matrices.gains)[0, 1]) if np.ptp(totals) > 0 else 0.0
+    # Where every output has the same total, as with pay by size, there is no correlation.
+    varies = np.ptp(totals) > 1e-9 * np.abs(totals).max()
+    agree = f"{np.corrcoef(totals, matrices.gains)[0, 1]:.2f}" if varies else "-"
     ratio = totals / matrices.gains * (matrices.gains.sum() / totals.sum())
     low, high = np.quantile(100 * ratio, [0.1, 0.9])
     print(
-        f"{name:38s} " + " ".join(f"{cell:>17s}" for cell in cells) + f"  {agree:9.2f}"
+        f"{name:38s} " + " ".join(f"{cell:>17s}" for cell in cells) + f"  {agree:>9s}"
         f"  {low:4.0f}-{high:<4.0f}  {100 * float((totals > 0).mean()):9.0f}",
         flush=True,
     )

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import resource
 import tempfile
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -31,6 +30,8 @@ from attribution.model import load_model
 SIZES = (743, 5_944, 47_552)
 DOCUMENTS_A_WORK = 16
 VOCABULARY, CONTEXT = 512, 32
+# Small, so that the smallest corpus fills a batch and a chunk as the others do.
+TOKEN_BUDGET, CHUNK_BYTES = 1 << 11, 1 << 17
 _MEBIBYTE = 1 << 20
 
 
@@ -65,8 +66,9 @@ def corpus_of(count: int, path: Path) -> Path:
 
 
 def peak_bytes() -> int:
-    """Return the most resident memory this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Return the most resident memory this program has had; rusage would count its parent's."""
+    said = Path("/proc/self/status").read_text(encoding="ascii")
+    return 1024 * int(next(y for y in said.splitlines() if y.startswith("VmHWM")).split()[1])
 
 
 def build_here(model: Path, corpus: Path, out: Path, answer: Connection) -> None:
@@ -75,7 +77,15 @@ def build_here(model: Path, corpus: Path, out: Path, answer: Connection) -> None
     load_model(model)
     before = peak_bytes()
     build_index(
-        IndexConfig(model, corpus, out, bytes_per_document=256, dtype="int8", token_budget=4096)
+        IndexConfig(
+            model,
+            corpus,
+            out,
+            bytes_per_document=256,
+            dtype="int8",
+            token_budget=TOKEN_BUDGET,
+            chunk_bytes=CHUNK_BYTES,
+        )
     )
     answer.send((before, peak_bytes()))
 

@@ -1,4 +1,4 @@
-"""What scoring costs: groups in a stream, opening a million rows, tracing one text, memory.
+"""What scoring costs: groups in a stream, opening a million rows, a large table, one trace.
 
 The matrix rate beside the group level is measured in the same run, on the same threads, with
 the same block; the time of a trace is what `byline trace` reports with the model loaded.
@@ -11,16 +11,16 @@ import dataclasses
 import json
 import multiprocessing
 import os
-import resource
 import tempfile
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import torch
 
-from attribution.corpus import read_corpus, write_corpus
+from attribution import run_tables
 from attribution.files import sha256_file
 from attribution.index import GradientIndex, IndexConfig, build_index
 from attribution.index_basis import save_basis
@@ -33,6 +33,7 @@ from attribution.layers import TrackedLayer
 from attribution.preconditioner import Curvature
 from attribution.projection import LayerBasis
 from attribution.trace import trace
+from tests.benchmarks.bench_index_memory import peak_bytes
 
 BENCH = Path(__file__).resolve().parents[3] / "shared" / "bench" / "lds"
 LAYER = TrackedLayer("layer", 4, 4, bias=False, parameters=16)
@@ -40,7 +41,7 @@ LAYER = TrackedLayer("layer", 4, 4, bias=False, parameters=16)
 
 def peak_gib() -> float:
     """Most memory this process ever held, mapped files included, GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
+    return peak_bytes() / (1 << 30)
 
 
 def stream_groups(folder: Path, outputs: int, works: int, numbers: int, threads: int) -> None:
@@ -180,51 +181,53 @@ def trace_cost(folder: Path) -> None:
     )
 
 
-def _build(folder: str, copies: int, said) -> None:
-    documents = [
-        dataclasses.replace(d, document_id=f"{d.document_id}-{copy}")
-        for copy in range(copies)
-        for d in read_corpus(BENCH / "docs.jsonl")
-    ]
-    corpus = Path(folder) / f"corpus-{copies}.jsonl"
-    write_corpus(corpus, documents)
-    size = corpus.stat().st_size
-    before = peak_gib()
-    build_index(
-        IndexConfig(
-            BENCH / "model",
-            corpus,
-            Path(folder) / f"built-{copies}",
-            dtype="int8",
-            bytes_per_document=16_384,
-            token_budget=4096,
-            fit_share=0.02,
-            duplicate_threshold=None,
+def _merge(folder: str, shards: int, outputs: int, works: int, said: Connection) -> None:
+    """Write random shards, forget them, and merge them; report seconds and peak."""
+    draw, parts = np.random.default_rng(0), []
+    groups = pl.Series([f"work-{place:06d}" for place in range(works)])
+    for shard in range(shards):
+        ids = [f"output-{place:06d}" for place in range(shard, shards * outputs, shards)]
+        gains = pl.DataFrame({"output_id": ids})
+        table = pl.DataFrame(
+            {
+                "output_id": gains["output_id"][np.repeat(np.arange(outputs), works)],
+                "group_id": groups[np.tile(np.arange(works), outputs)],
+                "kind": pl.Series(["trained"])[np.zeros(outputs * works, dtype=np.int64)],
+                "influence_nanonats": draw.normal(0, 1e6, outputs * works).astype(np.int64),
+            }
         )
-    )
-    said.send((before, peak_gib(), size))
+        path = Path(folder) / f"shard-{shard}.parquet"
+        documents_parquet(path, table)
+        parts.append(run_tables.Part.of(path, gains))
+        del table
+    begun, before = time.perf_counter(), peak_gib()
+    run_tables.write_parts(Path(folder) / "merged.parquet", parts)
+    size = (Path(folder) / "merged.parquet").stat().st_size
+    said.send((time.perf_counter() - begun, before, peak_gib(), size))
 
 
-def memory_cost(folder: Path) -> None:
-    """Build one corpus once and eight times over, each in a process of its own."""
+def table_cost(folder: Path, shards: int, outputs: int, works: int) -> None:
+    """Merge shards of outputs that interleave into one table, in a process of its own."""
     context = multiprocessing.get_context("spawn")
-    for copies in (1, 8):
-        mine, theirs = context.Pipe()
-        child = context.Process(target=_build, args=(str(folder), copies, theirs))
-        child.start()
-        before, after, size = mine.recv()
-        child.join()
-        print(
-            f"memory   {743 * copies} documents ({size / (1 << 20):.1f} MiB of JSONL): peak "
-            f"{after:.2f} GiB, {before:.2f} GiB before the build began"
-        )
+    mine, theirs = context.Pipe()
+    child = context.Process(target=_merge, args=(str(folder), shards, outputs, works, theirs))
+    child.start()
+    took, before, after, size = mine.recv()
+    child.join()
+    rows = shards * outputs * works
+    print(
+        f"table    {shards * outputs} outputs x {works} works from {shards} shards: {took:.0f} s, "
+        f"{rows / took / 1e6:.1f} million rows a second, {size / rows:.1f} bytes a row, peak "
+        f"{after:.2f} GiB (one shard being written: {before:.2f})",
+        flush=True,
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", choices=["groups", "open", "trace", "memory"])
+    parser.add_argument("--only", choices=["groups", "open", "table", "trace"])
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     chosen = parser.parse_args(argv)
     scale = 10 if chosen.quick else 1
@@ -234,13 +237,13 @@ def main(argv: list[str] | None = None) -> int:
             stream_groups(folder, 10_000 // scale, 100_000 // scale, 4096, chosen.threads)
         if chosen.only in (None, "open"):
             open_cost(folder / "million", 1_000_000 // scale)
+        if chosen.only in (None, "table"):
+            table_cost(folder, 8, 64, 100_000 // scale)
         if not BENCH.is_dir():
             print(f"trace    not measured: {BENCH.name} is not there")
             return 0
         if chosen.only in (None, "trace"):
             trace_cost(folder)
-        if chosen.only in (None, "memory") and not chosen.quick:
-            memory_cost(folder)
     return 0
 
 
