@@ -6,9 +6,9 @@ about 0.68 where every layer is tracked; the default tracks the last layer and t
 backward pass is almost nothing. Timings are interleaved and the median of the repeats is
 taken, because the machine is shared.
 
-Peers are not installed here: each brings a torch or a tree of libraries of its own. Their
-figures are printed as the retraining benchmark's README has them, measured once on a machine
-of this kind over the same documents and shapes: not of this run.
+Peers bring a torch or a tree of libraries of their own: `bench_index_peers` measures them in
+the same run where an interpreter has them. The figures printed here are those of the retraining
+benchmark's README, measured once on a machine of this kind: not of this run.
 """
 
 from __future__ import annotations
