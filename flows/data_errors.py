@@ -5,6 +5,7 @@ Kept beside `flows/errors.py` because they are many; the command line catches Fl
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from flows.errors import FlowError
@@ -48,6 +49,21 @@ class ArtefactFormatError(ArtefactError):
             f"{path} has format {found!r}, expected {expected!r}; "
             f"it was written by another version or is another artefact. Nothing was read from it"
         )
+
+
+class QuarantineAlteredError(ArtefactFormatError):
+    """A date's quarantine was altered, or written by another version."""
+
+    def __init__(self, path: str, line: int, found: str) -> None:
+        super().__init__(f"{path}, line {line}", "byline-quarantine/1", found)
+        date = Path(path).name.removesuffix(".jsonl")
+        text = (
+            f"{path}, line {line} is {found}, expected a line of byline-quarantine/1: the file was "
+            f"altered or truncated after it was written, or comes from another version. Move it "
+            f"away and run `byline nightly --date {date}` with all logs of the date: the same "
+            f"rejects are written again. Nothing was read from it"
+        )
+        self.args = (text,)
 
 
 class LogError(FlowError):

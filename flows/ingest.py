@@ -49,7 +49,7 @@ from flows.logs.detection import adapter_named, detect_format, make_adapters
 from flows.logs.openai import BatchInputs, OpenAiBatchInput
 from flows.logs.reading import LogFile, find_logs, reader_of
 from flows.quarantine import RejectSpool, reading_order, write_quarantine
-from flows.revisions import Revision, revised_rows, revision_sign
+from flows.revisions import TOKENS_DIFFER, Revision, revised_rows, revision_sign
 from flows.row_spool import RANGE_ROWS, Merge, SortedBlock
 
 
@@ -308,6 +308,7 @@ def _write_late(
         folder = parts[0].with_name(f"settled{sign}")
         keys = write_keys(_pieces_of(known), folder, own.filters, events)
         facts = {"sign": sign, "accepted_by": list(revised.accepted_by)} if sign else {}
+        facts |= {"tokens": TOKENS_DIFFER} if sign else {}
         before = KeyTable(tuple(settled), tuple(keys))
         _write_table(late, table, date, tally, counts, own, before, facts)
         written.append(late)

@@ -23,7 +23,7 @@ from flows.data_errors import ReconciliationError
 from flows.filter_keys import FilterSettings
 from flows.ingest import ingest, late_batches, plain_filters
 from flows.ingest_schema import OUTPUTS_FORMAT
-from flows.logs.reading import LineReader, find_logs
+from flows.logs.reading import find_logs, reader_of
 from flows.night import Night, StepOutcome
 from flows.progress import Step
 from flows.quarantine import read_quarantine
@@ -69,6 +69,7 @@ def ingest_step(night: Night, _step: Step) -> StepOutcome:
         filters=filter_settings(night.workspace, night.date),
         settled=is_complete(night.sample, SAMPLE_FORMAT),
         now_us=_now_us(night.workspace),
+        processes=night.workspace.settings.ingest.processes,
     )
     late = f", late batch {result.new_late.stem.rpartition('-')[2]}" if result.new_late else ""
     said = _said(night, worked=True)
@@ -279,7 +280,7 @@ def _all_read(night: Night) -> bool:
     Once the night is sampled only appeals and accepted revisions count: they alone can change what
     is payable then.
     """
-    if not is_complete(night.outputs, OUTPUTS_FORMAT):
+    if not is_complete(night.outputs, OUTPUTS_FORMAT) or _lacks_quarantine(night):
         return False
     known: dict[str, Any] = {}
     heard: set[str] = set()
@@ -299,10 +300,16 @@ def _all_read(night: Night) -> bool:
     if not (decided if is_complete(night.sample, SAMPLE_FORMAT) else same):
         return False
     for log in find_logs(list(night.logs)):
-        reader = LineReader(log)
-        if any(False for _ in reader) or known.get(log.label) != reader.sha256:
+        reader = reader_of(log)
+        if any(False for _ in reader.pieces()) or known.get(log.label) != reader.sha256:
             return False
     return True
+
+
+def _lacks_quarantine(night: Night) -> bool:
+    """Say whether lines were rejected and their file is gone, so that logs are to be read again."""
+    rejected = read_manifest(night.manifest("outputs"), OUTPUTS_FORMAT)["counts"]["rejected"]
+    return bool(rejected) and not quarantine_file(night).exists()
 
 
 def _now_us(workspace: Workspace) -> int | None:

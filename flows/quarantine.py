@@ -15,7 +15,7 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 from flows.artefacts import atomic_path, canonical_json, sha256_bytes
-from flows.data_errors import ArtefactFormatError
+from flows.data_errors import QuarantineAlteredError
 
 QUARANTINE_FORMAT = "byline-quarantine/1"
 
@@ -112,7 +112,7 @@ def read_quarantine(path: Path) -> Iterator[Reject]:
     """Walk over a date's rejects.
 
     Raises:
-        ArtefactFormatError: a line is not a reject.
+        QuarantineAlteredError: a line is not a reject.
     """
     if not path.exists():
         return
@@ -123,9 +123,7 @@ def read_quarantine(path: Path) -> Iterator[Reject]:
                 form = entry.pop("format")
                 reject = Reject(**entry)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise ArtefactFormatError(
-                    f"{path}, line {number}", QUARANTINE_FORMAT, "something else"
-                ) from error
+                raise QuarantineAlteredError(str(path), number, "no reject") from error
             if form != QUARANTINE_FORMAT:
-                raise ArtefactFormatError(f"{path}, line {number}", QUARANTINE_FORMAT, form)
+                raise QuarantineAlteredError(str(path), number, f"of format {form!r}")
             yield reject

@@ -9,7 +9,10 @@
    batch (raised values in one, lowered ones in another, whose pool is taken back). The record's
    influence divides the difference, as it would have divided the value.
 4. Its entry is an adjustment, approved by somebody else than who accepted the revision.
-5. A batch of differences has no outputs of its own: it counts for no fee per output or per token.
+5. A batch of differences has no outputs of its own: it counts for no fee per output. Its rows hold
+   the difference in output tokens, up or down, which counts for fees per token (batches made before
+   this rule hold the revised count and count for nothing; their manifests do not say "tokens").
+   Where the tokens alone changed there is no value to share by, and nothing is counted.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from flows.quarantine import Reject, read_quarantine
 REVISION_FORMAT = "byline-revision/1"
 VALUE_REVISED = "revised_after_sample"
 OTHERWISE_REVISED = "revised_otherwise"
+TOKENS_DIFFER = "difference"
 REVISED = frozenset({VALUE_REVISED, OTHERWISE_REVISED})
 
 
@@ -61,7 +65,8 @@ class Revised:
 
     Args:
         rejects: those that nobody has accepted, as rejects in the order of events.
-        raised: accepted ones whose value rose or stayed, with the difference as their value.
+        raised: accepted ones whose value rose or stayed, with the difference as their value and
+            the difference in tokens, of either sign, as their output tokens.
         lowered: accepted ones whose value fell, with the difference, above zero, as their value.
         accepted_by: who accepted them.
     """
@@ -167,15 +172,19 @@ def revised_rows(
     )
     latest = {revision.event_id: revision for revision in revisions}
     paid = _paid_units(tables, changed["event_id"])
+    counted = _counted_tokens(tables, changed["event_id"])
     marked = changed.with_columns(
         pl.Series("paid", [paid.get(e) for e in changed["event_id"]], dtype=pl.Int64),
+        pl.Series("counted", [counted.get(e, 0) for e in changed["event_id"]], dtype=pl.Int64),
         pl.Series(
             "accepted",
             [e in latest and latest[e].raw_sha256 == raw for e, raw in _pairs(changed)],
             dtype=pl.Boolean,
         ),
     ).with_columns(_is_value_alone().alias("alone"))
-    taken = marked.filter("alone", "accepted")
+    taken = marked.filter("alone", "accepted").with_columns(
+        pl.col("output_tokens").fill_null(0) - pl.col("counted")
+    )
     difference = pl.col("value_units") - pl.col("paid")
     names = {latest[event].accepted_by for event in taken["event_id"]}
     return Revised(
@@ -193,6 +202,12 @@ def revision_sign(table: Path) -> int:
         table: `outputs/DATE.parquet` or one of its late batches.
     """
     return int(revision_of(table).get("sign", 0))
+
+
+def counts_tokens(table: Path) -> bool:
+    """Say whether a table's output tokens count: outputs, or differences that say they are such."""
+    revision = revision_of(table)
+    return not revision or revision.get("tokens") == TOKENS_DIFFER
 
 
 def revision_of(table: Path) -> dict[str, Any]:
@@ -238,6 +253,21 @@ def _paid_units(tables: Sequence[Path], events: pl.Series) -> dict[str, int]:
         for event, units in rows.select("event_id", "value_units").collect().iter_rows():
             paid[event] = paid.get(event, 0) + sign * units
     return paid
+
+
+def _counted_tokens(tables: Sequence[Path], events: pl.Series) -> dict[str, int]:
+    """Add up the output tokens that each event was counted with, and every difference since."""
+    counted: dict[str, int] = {}
+    for table in tables:
+        if not counts_tokens(table):
+            continue
+        rows = pl.scan_parquet(table).filter(
+            pl.col("payable") & pl.col("event_id").is_in(events.implode())
+        )
+        tokens = rows.select("event_id", pl.col("output_tokens").fill_null(0)).collect()
+        for event, count in tokens.iter_rows():
+            counted[event] = counted.get(event, 0) + count
+    return counted
 
 
 def _is_value_alone() -> pl.Expr:

@@ -74,7 +74,8 @@ class IngestSection(Section):
 
     `clock_skew_s` is how far in the future a record may be; 0 accepts any time. `field_map` reads
     plain JSONL: FIELD=PATH, for example output=reply.text. `gateway_tolerance_ppm` is the gap to a
-    gateway's total that is no finding.
+    gateway's total that is no finding. `processes` is how many decode a long log; 0 = one a
+    processor, at most eight.
     """
 
     log_format: str = ""
@@ -84,6 +85,7 @@ class IngestSection(Section):
     territory: str = "ZZ"
     clock_skew_s: int = Field(default=300, ge=0)
     gateway_tolerance_ppm: int = Field(default=0, ge=0, le=1_000_000)
+    processes: int = Field(default=0, ge=0)
 
 
 class FilterSection(Section):

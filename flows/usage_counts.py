@@ -1,8 +1,9 @@
 """Count what each work was used for, for fees per output and per token.
 
 1. A work's outputs of a night are its share of the night's value times the night's payable
-   outputs, an exact fraction; its tokens likewise. Shares are those of `signed_linear/1`, whatever
-   divides a pool; they are signed, so a period's count is the sum over its nights, floored at zero.
+   outputs, an exact fraction; its tokens likewise. A batch of differences has no outputs of its own
+   and counts for the difference in tokens. Shares are those of `signed_linear/1`, whatever divides
+   a pool; they are signed, so a period's count is the sum over its nights, floored at zero.
 2. Shares are estimated for a night as a whole. Where its outputs came from several model versions
    or territories, the count is divided among them as the payable outputs are.
 3. Retrieval, search, indexing and training are counted elsewhere and come from the usage file.
@@ -25,7 +26,7 @@ from contracts.terms import Basis
 from contracts.usage import Usage, Use
 from flows.accruals import PPT, NightAccrual, PeriodAccruals
 from flows.knowledge import Knowledge
-from flows.revisions import revision_sign
+from flows.revisions import counts_tokens, revision_sign
 
 PER_USE = frozenset({Basis.PER_OUTPUT, Basis.PER_TOKEN})
 _Key = tuple[str, str, str]
@@ -91,9 +92,10 @@ def _add_night(
 ) -> None:
     """Add one night's counts to those of the agreements in force on its day."""
     day = night.night.date
-    if revision_sign(night.night.outputs):
-        # Differences of value: the outputs themselves were counted with their own batch.
+    if not counts_tokens(night.night.outputs):
         return
+    # Differences: the outputs themselves were counted with their own batch, their tokens were not.
+    own = 0 if revision_sign(night.night.outputs) else 1
     payable = (
         pl.scan_parquet(night.night.outputs)
         .filter(pl.col("payable"))
@@ -114,7 +116,7 @@ def _add_night(
                     continue
                 for model, territory, outputs, tokens in payable:
                     row = rows.setdefault((work_id, model, territory), [Fraction(), Fraction()])
-                    row[0] += Fraction(sign * share_ppt * outputs, PPT)
+                    row[0] += Fraction(sign * own * share_ppt * outputs, PPT)
                     row[1] += Fraction(sign * share_ppt * tokens, PPT)
 
 

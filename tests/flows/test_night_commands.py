@@ -16,6 +16,7 @@ from flows.data_errors import ReconciliationError
 from flows.engine import run_night
 from flows.errors import LockHeldError, NightError
 from flows.locks import hold
+from flows.quarantine import QUARANTINE_FORMAT
 from flows.sampling import SAMPLE_SCHEMA
 from flows.seal import latest_root
 from flows.workspace import Workspace
@@ -262,6 +263,23 @@ def test_a_rejected_line_is_replayed_into_the_night(home, capsys, monkeypatch):
     assert (said["readable"], said["outputs"]) == (1, 1)
     assert said["still_rejected"] == {"not_json": 1}
     assert json.loads(Path(said["log"]).read_text()) == line
+
+
+def test_an_altered_quarantine_is_refused_and_made_again_once_moved_away(home, capsys):
+    """The error says the next step, and the step works: settled night, same book, same rejects."""
+    log = home.logs / f"{NIGHT}.otel.jsonl"
+    log.write_text(log.read_text() + "{bad\n")
+    run_night(home, DAYS[0])
+    path = home.root / "quarantine" / f"{NIGHT}.jsonl"
+    kept, sealed = path.read_bytes(), root_of(home)
+    path.write_bytes(kept[: len(kept) // 2])
+    said = command(capsys, home, "quarantine", "list", "--date", NIGHT, code=1)
+    assert f"line 1 is no reject, expected a line of {QUARANTINE_FORMAT}" in said
+    assert f"Move it away and run `byline nightly --date {NIGHT}` with all logs" in said
+    path.rename(path.with_suffix(".away"))
+    run_night(home, DAYS[0])
+    assert path.read_bytes() == kept
+    assert root_of(home) == sealed
 
 
 def test_a_plan_says_what_a_width_costs(home, capsys):

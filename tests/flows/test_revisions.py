@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from flows import cli
+from flows import cli, usage_counts
+from flows.artefacts import manifest_path
 from flows.books import open_books
 from flows.close import close_period
 from flows.engine import run_night
@@ -17,12 +18,13 @@ from flows.publish import publish_period
 from flows.publish_works import CreatorShare, creator_shares
 from flows.quarantine import read_quarantine
 from flows.reconciliation import GatewayTotal
-from flows.revisions import OTHERWISE_REVISED, VALUE_REVISED, revision_sign
+from flows.revisions import OTHERWISE_REVISED, VALUE_REVISED, counts_tokens, revision_sign
 from flows.seal import latest_root
 from ledger import chart
 from ledger.audit import run_verify
 from ledger.checkpoint import read_verifiers
 from reports.statement_proof import verify_statement_file
+from tests.flows.nights import write_outputs
 from tests.simulation.tiny import DAYS, copy_of, tiny
 
 NIGHT = DAYS[0].isoformat()
@@ -126,14 +128,53 @@ def test_an_accepted_revision_pays_the_difference_once(home, capsys, change):
 def test_a_record_that_changes_twice_is_accepted_twice_and_ends_at_its_last_value(home, capsys):
     """The second difference is to the first revision, not to the settled value."""
     value, before = value_of(home), expense(home)
+    tokens = logged(home).filter(pl.col("event_id") == EVENT)["output_tokens"].sum()
     for change in (900, 300):
-        revise(home, **{"byline.value_units": str(value + change)})
+        said = {"gen_ai.usage.output_tokens": tokens + change // 100}
+        revise(home, **{"byline.value_units": str(value + change)}, **said)
         run_night(home, DAYS[0], approved_by="controller-2")
         command(capsys, home, "accept-revision", EVENT, *ACCEPT)
         run_night(home, DAYS[0], approved_by="controller-2")
     assert expense(home) - before == 150
+    tables = [t for t in tables_of(Night(home, DAYS[0], ())) if revision_sign(t)]
+    differences = [pl.read_parquet(table)["output_tokens"].to_list() for table in tables]
+    assert sorted(differences) == [[-6], [9]]
+    assert all(counts_tokens(table) for table in tables)
     closed = close_period(home, NIGHT[:7], prepared_by="preparer-1", approved_by="controller-2")
     assert closed.plan.accruals.pool_units == expense(home)
+
+
+def counted(tmp_path, tokens, revision):
+    """Count a table of rows with so many tokens as half a work's; give outputs and tokens."""
+    path = tmp_path / f"{NIGHT}.parquet"
+    write_outputs(path, [{"event_id": f"e{i}", "output_tokens": n} for i, n in enumerate(tokens)])
+    manifest = json.loads(manifest_path(path).read_bytes())
+    manifest_path(path).write_text(json.dumps({**manifest, **revision}))
+    agreement = SimpleNamespace(agreement_id="a", covers_work=lambda _: True)
+    known = SimpleNamespace(
+        catalogue=SimpleNamespace(works={"w": SimpleNamespace(shares_on=lambda _: ["p"])}),
+        book=SimpleNamespace(for_party=lambda *_: [agreement]),
+    )
+    shares = pl.DataFrame({"work_id": ["w"], "share_ppt": [10**12 // 2]})
+    night = SimpleNamespace(night=SimpleNamespace(date=DAYS[0], outputs=path), counted=shares)
+    counts = {"a": {}}
+    usage_counts._add_night(counts, 1, night, known)
+    return [tuple(row) for row in counts["a"].values()]
+
+
+@pytest.mark.parametrize(
+    ("revision", "expected"),
+    [
+        ({}, [(1, 12)]),
+        ({"revision": {"sign": 1, "tokens": "difference"}}, [(0, 12)]),
+        ({"revision": {"sign": -1, "tokens": "difference"}}, [(0, 12)]),
+        # Batches made before this rule hold the revised count, not the difference.
+        ({"revision": {"sign": 1}}, []),
+    ],
+)
+def test_a_batch_of_differences_counts_its_tokens_and_no_outputs(tmp_path, revision, expected):
+    """The outputs were counted with their own batch; only what changed in tokens is new."""
+    assert counted(tmp_path, [30, -6], revision) == expected
 
 
 def test_a_pool_taken_back_has_a_standard_error_like_any_other():
@@ -168,6 +209,7 @@ def test_a_month_with_lowered_values_closes_publishes_and_is_proved(home, capsys
     for line in lowered:
         value = int(line["attributes"]["byline.value_units"])
         line["attributes"]["byline.value_units"] = str(value // 4)
+        line["attributes"]["gen_ai.usage.output_tokens"] = 1
         taken += value - value // 4
     late = home.logs / "corrections.otel.jsonl"
     late.write_text("".join(json.dumps(line) + "\n" for line in lowered))
