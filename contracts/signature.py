@@ -1,4 +1,4 @@
-"""Sign agreement files and check their signatures (Ed25519).
+"""Sign agreements and other YAML files and check their signatures (Ed25519).
 
 1. What is signed is the content, not the layout: every field but the signature, as canonical JSON
    of the texts as written, behind a line that says what it is. Comments may change; no term can.
@@ -20,45 +20,47 @@ from contracts.agreement import Agreement
 from contracts.errors import BadFilesError, SignatureError
 from contracts.importers.yaml_text import read_yaml
 
-_CONTEXT = b"byline-agreement-signature/1\n"
+AGREEMENT = "agreement"
 
 
-def signed_bytes(payload: str) -> bytes:
-    """Return the bytes that a signature of an agreement text covers.
+def signed_bytes(payload: str, kind: str = AGREEMENT) -> bytes:
+    """Return the bytes that a signature of a text covers.
 
     Args:
         payload: the YAML text, signed or not.
+        kind: what it is; a signature under one kind of text is none under another.
 
     Raises:
         BadFilesError: the text is not one YAML mapping.
     """
-    document = read_yaml(payload, file="agreement")
+    document = read_yaml(payload, file=kind)
     if not document.faults and not isinstance(document.value, dict):
         document.fault((), document.value, "a mapping of fields")
     if document.faults:
         raise BadFilesError(document.faults)
     content = {key: value for key, value in document.value.items() if key != "signature"}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return _CONTEXT + text.encode()
+    return f"byline-{kind}-signature/1\n{text}".encode()
 
 
-def sign_agreement(payload: str, signer: str, key: Ed25519PrivateKey) -> str:
-    """Return the text of an agreement with a signature at its end.
+def sign_agreement(payload: str, signer: str, key: Ed25519PrivateKey, kind: str = AGREEMENT) -> str:
+    """Return the text of an agreement, or of another file, with a signature at its end.
 
     Args:
         payload: the YAML text, without a signature.
         signer: the name of the key, as readers know it.
         key: the private key.
+        kind: what it is.
 
     Raises:
         SignatureError: the text is signed already; a new signature needs a new version.
         BadFilesError: the text is not one YAML mapping.
     """
-    covered = signed_bytes(payload)
-    document = read_yaml(payload, file="agreement")
+    covered = signed_bytes(payload, kind)
+    document = read_yaml(payload, file=kind)
     if "signature" in document.value:
         raise SignatureError(
-            f"agreement text is already signed by {document.value['signature']}; sign the text of "
+            f"{kind} text is already signed by {document.value['signature']}; sign the text of "
             f"a new version"
         )
     value = base64.b64encode(key.sign(covered)).decode()

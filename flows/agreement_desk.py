@@ -28,7 +28,7 @@ from contracts.importers.native import SUFFIXES, parse_agreements
 from contracts.importers.preferences import draft_of_preferences, read_preferences
 from contracts.importers.rsl import draft_agreement, read_rsl
 from contracts.party import Party
-from contracts.signature import verify_agreement
+from contracts.signature import AGREEMENT, verify_agreement
 from contracts.store_desk import AgreementDesk, Evidence, StoredVersion
 from contracts.work import load_catalogue
 from flows.artefacts import write_bytes
@@ -285,16 +285,20 @@ def differences(old: Agreement, new: Agreement) -> list[dict[str, str]]:
     return found
 
 
-def trusted_keys(workspace: Workspace) -> dict[str, Ed25519PublicKey]:
+def trusted_keys(workspace: Workspace, kind: str = AGREEMENT) -> dict[str, Ed25519PublicKey]:
     """Read the keys whose signatures count, by signer.
+
+    Args:
+        workspace: whose `keys/KIND-signers.pub`.
+        kind: what they sign.
 
     Raises:
         SignatureError: there is no such file, or a line is not a key.
     """
-    path = workspace.home / "keys" / "agreement-signers.pub"
+    path = workspace.home / "keys" / f"{kind}-signers.pub"
     if not path.exists():
         raise SignatureError(
-            f"{path} is missing, so no signature can be checked and nothing was imported; write "
+            f"{path} is missing, so no signature can be checked and nothing was done; write "
             f"one line a trusted signer into it: NAME BASE64-OF-THE-PUBLIC-KEY"
         )
     keys = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +89,16 @@ def compliance(
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Write the auditor's report of a closed period: twenty sections, each filled or saying why."""
+    from flows.assertion_signature import signature_said  # noqa: PLC0415
     from flows.compliance import write_compliance  # noqa: PLC0415
     from flows.compliance_given import read_given  # noqa: PLC0415
 
     workspace = open_workspace(folder)
     name = name_object(workspace, "compliance", period)
     given = read_given(assertion, period) if assertion is not None else None
+    if given is not None and assertion is not None:
+        said = signature_said(workspace, assertion)
+        given = replace(given, source=f"{given.source}, {said}")
     recorded = record_access(workspace, "export", name, asked)
     made = write_compliance(workspace, period, formats=formats, given=given, evaluation=evaluation)
     states = list(made.states.values())
