@@ -2,15 +2,17 @@
 
 1. The population of the monetary-unit sample is what the period credited to payees, one item a
    payee and entry; it is read from the book, and its digest is in the result.
-2. The reciprocal sample comes from the usage logs: any output, payable or not, to be traced
-   forward to the book. The seed is the auditor's; the same seed draws the same items.
+2. The reciprocal samples come from the usage logs (any output, payable or not, to be traced
+   forward to the book) and from the payees to whom nothing was credited. The seed is the
+   auditor's; the same seed draws the same items.
+3. Four files: JSON for machines, two tables to fill in, and a working paper to be filed.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -31,6 +33,7 @@ from reports.audit_sampling import (
     reciprocal_sample,
     select_mus,
 )
+from reports.audit_working_paper import Logged, items_csv, logged_csv, working_paper
 from reports.errors import AuditSamplingError
 from reports.statement import plain
 
@@ -40,9 +43,13 @@ class AuditSample:
     """A drawn sample: of what was paid, and of what was logged."""
 
     period: str
+    currency: str
     paid: MusSample
     logged: tuple[str, ...]
     logged_population: int
+    traced: tuple[Logged, ...]
+    unpaid: tuple[str, ...]
+    unpaid_population: int
     evaluation: MusEvaluation | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -53,6 +60,9 @@ class AuditSample:
                 "period": self.period,
                 "paid": self.paid,
                 "logged": self.logged,
+                "traced": self.traced,
+                "unpaid": self.unpaid,
+                "unpaid_population": self.unpaid_population,
                 "logged_population": self.logged_population,
             }
         )
@@ -111,18 +121,43 @@ def draw(
         method=method,
     )
     paid = select_mus(plan, items, seed)
-    ids = [
+    ids = {
         event
         for night in closed.plan.accruals.nights
         for event in pl.read_parquet(night.night.outputs, columns=["event_id"])["event_id"]
-    ]
+    }
     evaluation = evaluate_mus(paid, read_audited(audited)) if audited is not None else None
     chosen = reciprocal_sample(ids, logged, seed)
-    return AuditSample(closed.period, paid, chosen, len(set(ids)), evaluation)
+    credited = {item.item_id.partition("/")[2] for item in items}
+    unpaid = set(closed.gathering.payees) - credited
+    return AuditSample(
+        closed.period,
+        currency,
+        paid,
+        chosen,
+        len(ids),
+        tuple(_traced(closed, chosen)),
+        reciprocal_sample(unpaid, logged, seed),
+        len(unpaid),
+        evaluation,
+    )
+
+
+def _traced(closed: ClosedPeriod, chosen: Sequence[str]) -> Iterator[Logged]:
+    """Say of each logged output where it went: a line for every night or batch that has it."""
+    columns = ["event_id", "payable", "exclusion_reason", "value_units"]
+    for accrual in closed.plan.accruals.nights:
+        night = accrual.night
+        drawn = set(pl.read_parquet(night.sample, columns=["event_id"])["event_id"])
+        rows = pl.scan_parquet(night.outputs).filter(pl.col("event_id").is_in(chosen))
+        for event, payable, reason, units in rows.select(columns).collect().iter_rows():
+            yield Logged(
+                event, night.name, payable, reason or "", units, event in drawn, accrual.entry_id
+            )
 
 
 def read_audited(path: Path) -> Mapping[str, int]:
-    """Read audited amounts from CSV.
+    """Read audited amounts from CSV; a line without one was not audited.
 
     Raises:
         AuditSamplingError: a column is missing, or an amount is not whole units.
@@ -130,11 +165,29 @@ def read_audited(path: Path) -> Mapping[str, int]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     try:
-        return {row["item_id"]: int(row["units"]) for row in rows}
+        return {row["item_id"]: int(row["units"]) for row in rows if row["units"].strip()}
     except (KeyError, ValueError) as problem:
         raise AuditSamplingError(
             f"{path.name}: {problem}", "the columns item_id and units, whole units"
         ) from problem
+
+
+def sample_files(sample: AuditSample) -> dict[str, bytes]:
+    """Give the files of a sample: for machines, to fill in, and to be filed."""
+    paper = working_paper(
+        sample.period,
+        sample.currency,
+        sample.paid,
+        (sample.traced, sample.logged_population),
+        (sample.unpaid, sample.unpaid_population),
+        sample.evaluation,
+    )
+    return {
+        "audit-sample.json": sample_json(sample),
+        "audit-sample.csv": items_csv(sample.paid),
+        "audit-sample-logged.csv": logged_csv(sample.traced),
+        "audit-sample.txt": paper,
+    }
 
 
 def sample_json(sample: AuditSample) -> bytes:

@@ -298,7 +298,10 @@ def _write_trial_balance(closed: ClosedPeriod) -> None:
 def _write_pack(closed: ClosedPeriod, statements: Sequence[Path]) -> str:
     workspace, period, books = closed.workspace, closed.period, closed.books
     reports: dict[str, bytes | Path] = {
-        path.name: path for path in sorted(workspace.reports(period).iterdir()) if path.is_file()
+        path.name: path
+        for path in sorted(workspace.reports(period).iterdir())
+        # What an auditor drew is the auditor's, and no part of what was handed over.
+        if path.is_file() and not path.name.startswith("audit-sample")
     }
     reports |= papers_for_reperformance(workspace, period)
     stored = books.checkpoints()

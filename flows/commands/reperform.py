@@ -53,9 +53,9 @@ def _seed(_context: click.Context, _parameter: click.Parameter, value: str) -> b
 @json_option
 def sample(*, folder: Path, period: str, asked: Asked, as_json: bool, **chosen: Any) -> None:
     """Draw a monetary-unit sample of what was paid and a sample of the usage logs; evaluate."""
-    from flows.audit_samples import draw, sample_json  # noqa: PLC0415
+    from flows.audit_samples import draw, sample_files  # noqa: PLC0415
     from flows.publish import closed_period  # noqa: PLC0415
-    from reports.files import write_report  # noqa: PLC0415
+    from reports.files import write_reports  # noqa: PLC0415
 
     workspace = open_workspace(folder)
     name = name_object(workspace, "audit-samples", period)
@@ -63,11 +63,10 @@ def sample(*, folder: Path, period: str, asked: Asked, as_json: bool, **chosen: 
     with closed_period(workspace, period) as closed:
         drawn = draw(closed, confidence_percent=chosen.pop("confidence"), **chosen)
         currency = closed.plan.accruals.currency
-    path = workspace.reports(period) / "audit-sample.json"
-    write_report(path, sample_json(drawn))
+    paths = [str(path) for path in write_reports(workspace.reports(period), sample_files(drawn))]
     emit(
-        {**drawn.as_json(), "file": str(path), "access_recorded": recorded},
-        [*_sample_lines(drawn, currency), str(path), *access_line(recorded=recorded)],
+        {**drawn.as_json(), "files": paths, "access_recorded": recorded},
+        [*_sample_lines(drawn, currency), *paths, *access_line(recorded=recorded)],
         as_json=as_json,
     )
 
@@ -172,7 +171,7 @@ def _entries(
     if failure is not None:
         lines.append(f"NOT THE SAME: {failure}")
         return False
-    lines += [f"the pack lacks {text}" for text in done.lacks]
+    lines += [f"not checked: {text}" for text in done.lacks]
     others = ", ".join(f"{count} {kind}" for kind, count in done.other.items())
     if others:
         lines.append(

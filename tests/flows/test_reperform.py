@@ -2,7 +2,9 @@
 
 import csv
 import json
+import math
 import zipfile
+from fractions import Fraction
 
 import pytest
 
@@ -138,6 +140,50 @@ def test_a_sample_is_drawn_again_alike_and_evaluated(home, capsys, tmp_path):
     said = again["evaluation"]
     assert said["projected_units"] == "0"
     assert int(said["upper_limit_units"]) == int(said["basic_precision_units"]) > 0
+
+
+def test_the_working_paper_says_what_was_drawn_and_what_an_error_found_comes_to(
+    home, capsys, tmp_path
+):
+    """The table comes back with amounts filled in; one item of half its amount is projected."""
+    words = ["audit", "sample", "--dir", home.home, "--period", "2026-02", "--seed", SEED]
+    words += ["--tolerable", "300", "--logged", "5"]
+    assert byline(capsys, *words)[0] == 0
+    folder = home.reports("2026-02")
+    paper = (folder / "audit-sample.txt").read_text(encoding="utf-8")
+    assert SEED in paper
+    assert "open: fill in the column units" in paper
+    said = json.loads((folder / "audit-sample.json").read_bytes())
+    assert (said["unpaid"], said["unpaid_population"]) == (["pkg:00009", "pkg:00003"], "2")
+    assert "  pkg:00009" in paper
+    with (folder / "audit-sample.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    wrong = next(row for row in rows if row["is_top"] == "no")
+    for row in rows:
+        if row["hits"] != "0" or row["is_top"] == "yes":
+            row["units"] = str(int(row["book_units"]) // (2 if row is wrong else 1))
+    audited = tmp_path / "audited.csv"
+    with audited.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    assert byline(capsys, *words, "--audited", audited)[0] == 0
+    paper = (folder / "audit-sample.txt").read_text(encoding="utf-8")
+    said = json.loads((folder / "audit-sample.json").read_bytes())
+    plan, found = said["paid"]["plan"], said["evaluation"]
+    error = int(wrong["book_units"]) - int(wrong["book_units"]) // 2
+    taint = Fraction(error, int(wrong["book_units"])) * int(wrong["hits"])
+    assert int(found["projected_units"]) == math.ceil(taint * int(plan["interval_units"]))
+    assert int(found["upper_limit_units"]) > int(found["basic_precision_units"])
+    assert f"overstated   {wrong['item_id']}" in paper
+    with (folder / "audit-sample-logged.csv").open(newline="", encoding="utf-8") as file:
+        logged = list(csv.DictReader(file))
+    with open_books(home) as books:
+        nights = {s.entry_id for s in books.entries() if s.entry.key == "2026-02-20/main"}
+    assert {row["entry_id"] for row in logged} == nights
+    publish_period(home, "2026-02")
+    with zipfile.ZipFile(home.pack("2026-02")) as pack:
+        assert not [name for name in pack.namelist() if "audit-sample" in name]
 
 
 def test_a_sample_that_answers_nothing_is_refused(home, capsys):
