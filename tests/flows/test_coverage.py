@@ -1,10 +1,8 @@
 """The 95 % interval contains the census value as often as it says, for creators seen often enough.
 
-Measured on a real corpus with 500 draws of 200 of 1,126 outputs over 164 creators, influence by
-rare words (`tests/benchmarks/bench_coverage.py`): 94.9 % for creators whose share rests on 80
-sampled outputs and more, 93.9 % for 65 to 80, 93.0 % for 50 to 65, 93.2 % for 30 to 50, 91.0 % for
-20 to 30, 82-88 % below 20. Below 30 the interval is too narrow there, and the README says so. With
-1.96 standard errors instead of Student's point it was 93.8, 92.4, 91.3, 90.3, 87.5 and 78-84 %.
+Measured on a real corpus of 164 creators (tests/benchmarks/bench_coverage):
+from 60 sampled outputs on every creator lies in 93-97 %, up to the noise of the draws, in a night
+and in a period; below, the interval is too narrow for some, and the README says for how many.
 """
 
 import polars as pl
@@ -13,27 +11,31 @@ import pytest
 from flows.sample_plan import plan_sample
 from tests.flows.coverage import coverage, synthetic_census
 
-STATED_COUNT = 30
+STATED_COUNT = 60
+SMALLER_COUNT = 30
+LOW, HIGH = 0.93, 0.97
 
 
 def test_intervals_contain_the_truth_as_often_as_they_say():
     """Large creators near 95 %, small ones a little less, nobody biased."""
     found = coverage(synthetic_census(600, 6, seed=2), size=200, draws=100)
-    large = found.filter(pl.col("expected") >= STATED_COUNT)
+    large = found.filter(pl.col("expected") >= SMALLER_COUNT)
     assert large.height >= 2
     assert 0.91 <= large["covered"].mean() <= 0.99
     assert (found["bias"].abs() / found["truth"].abs()).max() < 0.05
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_coverage_is_93_to_97_percent_above_the_stated_count(seed):
-    """500 draws; one creator's own figure has a simulation error of a percent."""
-    found = coverage(synthetic_census(2000, 20, seed=seed), size=600, draws=500, seed=seed)
+@pytest.mark.parametrize(("size", "nights"), [(800, 1), (160, 5)])
+def test_coverage_is_93_to_97_percent_above_the_stated_count(size, nights):
+    """500 draws; one creator's own figure may leave it by two standard errors of the simulation."""
+    found = coverage(synthetic_census(2000, 20, seed=1), size=size, draws=500, nights=nights)
     large = found.filter(pl.col("expected") >= STATED_COUNT)
-    assert large.height >= 5
-    assert 0.93 <= large["covered"].mean() <= 0.97
-    assert large["covered"].min() >= 0.91
+    assert large.height >= 4
+    assert LOW <= large["covered"].mean() <= HIGH
+    below, above = (2 * (p * (1 - p) / 500) ** 0.5 for p in (LOW, HIGH))
+    assert large["covered"].min() >= LOW - below
+    assert large["covered"].max() <= HIGH + above
 
 
 def test_a_planned_size_gives_about_the_planned_width():

@@ -1,10 +1,14 @@
 """Intervals bend with the noise, add up over nights, and are whole numbers."""
 
+from types import SimpleNamespace
+
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.intervals import FREEDOM_MAX_MILLI, Noise, ends_ppt, quantile_ppm
+from flows.publish_works import CreatorShare, creator_shares
 from tests.flows.test_estimation import unbent
 
 SHARE, ERROR = 30 * 10**9, 10**9
@@ -64,3 +68,17 @@ def test_a_night_that_dominates_gives_a_period_its_own_freedom():
 def test_no_noise_is_no_interval():
     """A census, or a period without a night."""
     assert Noise().over(0) == Noise().over(5) == (0, FREEDOM_MAX_MILLI, 0)
+
+
+def test_a_statement_shows_the_nights_own_interval_and_reads_older_tables():
+    """One night: the very ends of its table; a table without the noise's shape counts as normal."""
+    table = {"creator_id": ["c"], "share_ppt": [SHARE], "stderr_ppt": [ERROR], "generic_ppt": [0]}
+    shape = {"freedom_milli": [4_000], "skew_ppm": [500_000]}
+    for columns, freedom, skew in ((table | shape, 4_000, 500_000), (table, FREEDOM_MAX_MILLI, 0)):
+        night = SimpleNamespace(creators=pl.DataFrame(columns), pool_units=10**6)
+        share = creator_shares(SimpleNamespace(nights=[night], pool_units=10**6))["c"]
+        ends = ends_ppt(SHARE, ERROR, freedom, skew)
+        assert (share.low_ppt, share.high_ppt) == pytest.approx(ends, abs=2 * ERROR // 10**6)
+    both = CreatorShare.total([CreatorShare(SHARE, ERROR, 0, 4_000, 500_000)] * 4)
+    assert (both.share_ppt, both.stderr_ppt) == (4 * SHARE, 2 * ERROR)
+    assert (both.freedom_milli, both.skew_ppm) == pytest.approx((16_000, 250_000), rel=1e-6)

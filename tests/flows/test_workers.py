@@ -76,16 +76,15 @@ def test_a_night_by_workers_ends_in_the_same_root_as_in_process(tmp_path, monkey
 @pytest.mark.slow
 @pytest.mark.redis
 def test_a_worker_killed_in_the_middle_loses_no_shard(tmp_path, monkeypatch):
-    """SIGKILL of the only worker; the next one gets its shard back within a minute."""
+    """SIGKILL of the only worker, by commands; the next one gets its shard from the flow."""
     url = broker_url("redis")
     settings, shared = through(
         monkeypatch,
         copy_of(tiny(), tmp_path / "home"),
         url,
-        shard_limit_s=9,
-        visibility_timeout_s=10,
-        restore_interval_s=1,
-        stall_s=90,
+        shard_limit_s=200,
+        visibility_timeout_s=300,
+        stall_s=200,
     )
     night = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "nightly", "--dir", str(shared.home), "--date", NAME],
@@ -95,7 +94,7 @@ def test_a_worker_killed_in_the_middle_loses_no_shard(tmp_path, monkeypatch):
         with worker(shared, settings):
             until(lambda: list(shared.shards.glob("*.manifest.json")) or night.poll() is not None)
         with worker(shared, settings):
-            assert night.wait(timeout=180) == 0
+            assert night.wait(timeout=400) == 0
     finally:
         night.kill()
         night.wait()
@@ -196,7 +195,7 @@ def test_shards_that_are_too_short_or_too_long_come_with_advice(tmp_path, second
     assert bool(size_advice(store, names, 8)) == bool(advice)
 
 
-def until(condition, seconds=120):
+def until(condition, seconds=300):
     """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
