@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from contracts.agreement import AgreementBook
@@ -121,8 +121,9 @@ class KnowledgeBase:
 
 def keep_catalogue(workspace: Workspace) -> str:
     """Keep the catalogue as it is now under its digest, and give the digest."""
-    digest = sha256_file(workspace.catalogue)
-    _keep(catalogue_copy(workspace, digest), workspace.catalogue.read_bytes(), digest)
+    data = workspace.catalogue.read_bytes()
+    digest = sha256_bytes(data)
+    _keep(catalogue_copy(workspace, digest), data, digest)
     return digest
 
 
@@ -166,8 +167,15 @@ def listed_texts(workspace: Workspace, digest: str) -> frozenset[str]:
 
 def _keep(path: Path, data: bytes, digest: str) -> None:
     """Write evidence under its digest; a file that is not what its name says is put right."""
-    if not path.exists() or sha256_file(path) != digest:
+    found = path.stat() if path.exists() else None
+    if found is None or not _is_whole(path, digest, found.st_mtime_ns, found.st_size):
         write_bytes(path, data)
+
+
+@lru_cache(maxsize=256)
+def _is_whole(path: Path, digest: str, _changed_ns: int, _size: int) -> bool:
+    """Say whether a kept file is what its name says; looked at once while it is not touched."""
+    return sha256_file(path) == digest
 
 
 def _check_kept(path: Path, digest: str) -> None:
