@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH = 7200
+LETTER = 62  # of a name, wide enough for any
 ACCENT, SOFT, RULE, FAINT = "#0b5563", "#5c6670", "#c9d0d6", "#9fb6bd"
 FACE = 'font-family="Source Sans 3, sans-serif" font-size="11"'
 
@@ -46,7 +47,7 @@ def interval_chart(bars: Sequence[Bar], ticks: Sequence[float]) -> str:
         ticks: places of the rules, ascending; the axis ends at the outermost.
     """
     assert bars, "a chart needs at least one method"
-    left, right, line = 1650, 250, 230
+    left, right, line = 200 + LETTER * max(len(bar.name) for bar in bars), 250, 230
     height = line * len(bars) + 480
     low, high = ticks[0], ticks[-1]
 
@@ -100,10 +101,11 @@ def cost_chart(spots: Sequence[Spot], floors: Sequence[tuple[str, float]] = ()) 
         parts.append(_line(x(10.0**power), top, x(10.0**power), height - bottom, RULE, 4))
         parts.append(_label(x(10.0**power), height - bottom + 170, f"{10.0**power:g}", "middle"))
     parts.append(_label(WIDTH - right, height - 120, "passes over the corpus", "end"))
+    placed: list[tuple[int, int, int]] = []
     for name, percent in floors:
+        placed.append((WIDTH - right - LETTER * len(name), WIDTH - right, y(percent) - 40))
         parts.append(_line(left, y(percent), WIDTH - right, y(percent), FAINT, 14, dashed=True))
         parts.append(_label(WIDTH - right, y(percent) - 40, name, "end"))
-    placed: list[tuple[int, int]] = []
     for spot in sorted(spots, key=lambda spot: spot.percent):
         across, up = x(spot.cost), y(spot.percent)
         parts.append(_line(across, y(spot.low), across, y(spot.high), FAINT, 14))
@@ -144,15 +146,27 @@ def coverage_chart(levels: Sequence[int], covered: Sequence[Sequence[float]]) ->
     return "".join(parts) + "</svg>"
 
 
-def _name(across: int, up: int, name: str, placed: list[tuple[int, int]]) -> str:
-    """Write a name beside its dot, moved up or down until it covers no other name."""
-    end = across > WIDTH * 3 // 4
+def _name(across: int, up: int, name: str, placed: list[tuple[int, int, int]]) -> str:
+    """Write a name beside its dot, moved up or down until it covers no other name.
+
+    Args:
+        across: place of the dot.
+        up: place of the dot.
+        name: what is written.
+        placed: (left, right, height) of the names that stand already; gets this one.
+    """
+    end = across > WIDTH * 3 // 5
+    long = LETTER * len(name)
+    left = across - 80 - long if end else across + 80
     place = up + 38
-    for shift in (0, -125, 125, -250, 250, -375, 375, -500, 500):
+    for shift in sorted(range(-1250, 1251, 125), key=lambda move: (abs(move), move)):
         place = up + 38 + shift
-        if all(abs(place - y) >= 120 or abs(across - x) >= 1300 for x, y in placed):
+        if all(
+            abs(place - y) >= 120 or left + long <= begin or stop <= left
+            for begin, stop, y in placed
+        ):
             break
-    placed.append((across, place))
+    placed.append((left, left + long, place))
     anchor, at = ("end", across - 80) if end else ("start", across + 80)
     return _label(at, place, name, anchor, ink=True)
 

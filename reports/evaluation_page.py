@@ -132,12 +132,17 @@ def ceiling_lines(result: Mapping[str, Any]) -> list[str]:
     ]
     if "halves/linear" in found:
         lines.append(f"Two random halves of the outputs differ by {found['halves/linear']:.1f} %.")
-    if "drops/rank" in found:
-        lines.append(
-            f"Small removals ({truth['retrains']['drop']}) in the recipe's order rank "
-            f"{found['drops/rank']:.2f} per output against the same in other orders: a method "
-            "that follows the recipe may say more of its own order."
+    lines += [
+        f"{what} ({truth['retrains'][kind]}) in the recipe's order rank "
+        f"{found[f'{name}/rank']:.2f} per output against the same in other orders: the "
+        "ceiling of LDS for a method that does not follow the order."
+        for what, name, kind in (
+            ("Halves of the documents", "documents", "doc"),
+            ("Coalitions of creators", "creators", "creator"),
+            ("Small removals", "drops", "drop"),
         )
+        if f"{name}/rank" in found
+    ]
     if truth["coalition_fit"] is not None:
         lines.append(
             f"The coalition truth rests on {truth['retrains']['creator']} retrains; its "
@@ -270,7 +275,9 @@ def _coverage(judged: Sequence[Mapping[str, Any]], levels: Sequence[int]) -> lis
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     columns = tuple(Column(head, "left" if n == 0 else "right") for n, head in enumerate(heads))
-    return Table(columns, tuple(Row(tuple(Cell(text) for text in row)) for row in rows), small=True)
+    # An interval breaks before its bracket, never inside.
+    whole = [[text.replace(", ", ",\u00a0") for text in row] for row in rows]
+    return Table(columns, tuple(Row(tuple(map(Cell, row))) for row in whole), small=True)
 
 
 def _control_line(result: Mapping[str, Any]) -> str:

@@ -228,9 +228,9 @@ def ceilings(truth: Truth) -> dict[str, float]:
         For each further order of the documents (`order5/...`): the mean rank
         correlation per query, the correlation of creators' totals, and misallocated
         money by both rules against the first order. `halves/linear`: misallocated
-        money between two random halves of the queries. `drops/rank`: mean rank
-        correlation per query of small removals in the recipe's order and in further ones.
-        `coalition/linear`: between the two truths. Percent for money.
+        money between two random halves of the queries. `documents/rank`, `creators/rank`,
+        `drops/rank`: mean rank correlation per query of the same retrains in the recipe's
+        order and in further ones. `coalition/linear`: between the two truths. Percent for money.
     """
     found: dict[str, float] = {}
     if "" not in truth.orders:
@@ -255,12 +255,13 @@ def ceilings(truth: Truth) -> dict[str, float]:
         half = len(lost) // 2
         gaps.append(misallocated_percent(shares(mixed[:half]), shares(mixed[half:])))
     found["halves/linear"] = float(np.mean(gaps))
-    drops = truth.reordered("drop") if "drop" in truth.losses else None
-    if drops is not None:
-        # Which of the recipe's own drops these are is read from the masks.
-        own = [int((truth.kept["drop"] == mask).all(axis=1).argmax()) for mask in drops[0]]
-        pairs = zip(truth.losses["drop"][own].T, drops[1].T, strict=True)
-        found["drops/rank"] = float(np.mean([spearman(left, right) for left, right in pairs]))
+    for measure, kind in (("documents", "doc"), ("creators", "creator"), ("drops", "drop")):
+        elsewhere = truth.reordered(kind) if kind in truth.losses else None
+        if elsewhere is not None:
+            # Which of the recipe's own retrains these are is read from the masks.
+            own = [int((truth.kept[kind] == mask).all(axis=1).argmax()) for mask in elsewhere[0]]
+            pairs = zip(truth.losses[kind][own].T, elsewhere[1].T, strict=True)
+            found[f"{measure}/rank"] = float(np.mean([spearman(*pair) for pair in pairs]))
     if "creator" in truth.losses and len(truth.losses["creator"]) >= 10:
         coalition = truth.banzhaf.values[:, which]
         found["coalition/linear"] = misallocated_percent(shares(lost), shares(coalition))

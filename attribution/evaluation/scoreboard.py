@@ -94,7 +94,8 @@ def judge_methods(
     Returns:
         Plain values for JSON: `rows` (one a method, in order), `ceilings`, `truth`,
         `pass_cpu_seconds` (one forward and backward pass over the corpus), `seconds`
-        (what all scores, patches and retrains took when they were made).
+        (what all scores, patches and retrains took when they were made), `cpu_seconds`
+        (what the scores alone took).
     """
     board = _Board(setup, truth, config)
     rows = []
@@ -121,6 +122,7 @@ def judge_methods(
         },
         "pass_cpu_seconds": board.pass_seconds,
         "seconds": sum(board.spent.values()),
+        "cpu_seconds": sum(board.worked.values()),
         "levels": list(LEVELS),
     }
 
@@ -151,10 +153,12 @@ class _Board:
         self.top = TopRemoval(setup, config.cache, config.top) if config.top else None
         self.pass_seconds = self._one_pass()
         self.spent: dict[str, float] = {}
+        self.worked: dict[str, float] = {}
 
     def _counted(self, found: Scored) -> Scored:
         """Note what scores took, once for all rows that read them."""
         self.spent[found.file] = found.seconds
+        self.worked[found.file] = found.cpu_seconds
         return found
 
     def row(self, method: Method) -> dict[str, Any]:

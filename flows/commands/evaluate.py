@@ -48,6 +48,14 @@ def evaluate() -> None:
     multiple=True,
     help="Seed of a further order of the documents, for the ceiling; may be given again.",
 )
+@click.option(
+    "--repeat",
+    type=click.Choice(["loco", "creator", "doc", "drop"]),
+    multiple=True,
+    default=("loco",),
+    show_default=True,
+    help="What a further order repeats; may be given again.",
+)
 @click.option("--seed", default=0, show_default=True, help="Draws what is left out.")
 @click.option("--processes", default=1, show_default=True, help="Retrains at the same time.")
 @click.option("--workspace", "home", type=FOLDER, help="Its broker's workers make retrains too.")
@@ -61,6 +69,7 @@ def build(  # noqa: PLR0913, PLR0917 - the options of one command
     drop_share: float,
     removals: bool,  # noqa: FBT001
     orders: tuple[int, ...],
+    repeat: tuple[str, ...],
     seed: int,
     processes: int,
     home: Path | None,
@@ -79,6 +88,7 @@ def build(  # noqa: PLR0913, PLR0917 - the options of one command
         drop_share=drop_share,
         removals=removals,
         orders=orders,
+        repeated=("base", *repeat),
         seed=seed,
     )
     broker = BrokerSettings() if home is None else open_workspace(home).settings.broker

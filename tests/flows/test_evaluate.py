@@ -49,6 +49,19 @@ def test_the_truth_is_built_and_then_continued(folder, capsys):
     assert "mixing them would be noise" in capsys.readouterr().err
 
 
+def test_a_further_order_repeats_what_it_is_asked_to(folder, tmp_path, capsys):
+    """Halves in another order are the ceiling of LDS, and the page says it."""
+    words = ["evaluate", "build", "--setup", str(folder / "setup"), "--out", str(tmp_path / "t"),
+             "--halves", "3", "--coalitions", "0", "--order", "5", "--repeat", "doc"]  # fmt: skip
+    assert run([*words, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)["retrains"]
+    assert made == {"base": 1, "base5": 1, "doc": 3, "doc5": 3, "loco": 4}
+    words = ["evaluate", "run", "--setup", str(folder / "setup"), "--truth", str(tmp_path / "t"),
+             "--methods", "by_size", "--no-probes", "--out", str(tmp_path / "out")]  # fmt: skip
+    assert run(words) == 0
+    assert "Halves of the documents (3) in the recipe's order rank" in capsys.readouterr().out
+
+
 def test_the_table_is_printed_and_written(folder, capsys):
     """Terminal, JSON and page hold the same figures; the page loads nothing."""
     build(folder)
