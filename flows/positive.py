@@ -27,7 +27,7 @@ import polars as pl
 from contracts.apportionment import PER_OUTPUT_POSITIVE
 from flows.artefacts import read_manifest, sha256_file, write_manifest, write_parquet
 from flows.errors import CloseError
-from flows.estimation import full_splits, ownership_on
+from flows.estimation import full_splits, ownership_on, with_decoys
 from flows.estimation_moments import accumulate
 from flows.estimation_shares import creator_rows, work_rows
 from flows.knowledge import Knowledge
@@ -98,7 +98,8 @@ def _make(night: Night, then: Knowledge, inputs: dict[str, str]) -> None:
     pool_units = int(source.manifest["pool_units"])
     unexplained_units = int(source.manifest["unexplained_units"])
     works, _ = work_rows(moments, pool_units, unexplained_units)
-    creators = creator_rows(moments, works, ownership.sizes)
+    sizes = with_decoys(ownership.sizes, moments, int(source.manifest["decoy"]["documents"]))
+    creators = creator_rows(moments, works, sizes)
     files = {}
     for name, frame in (("works", works), ("creators", creators)):
         table = night.table(KIND, name)
