@@ -49,6 +49,7 @@ from ledger.audit_frame import OpenPack
 from ledger.audit_parallel import PART_BYTES_MIN, PARTS_PER_WORKER, cut_book, read_parts
 from ledger.audit_report import STEPS, VerifyReport
 from ledger.audit_reversals import ENTRIES
+from ledger.audit_statement import held_checkpoint
 from ledger.audit_tables import (
     ACCOUNTS,
     BOOK_MEMBERS,
@@ -76,7 +77,8 @@ def run_verify(
         path: the pack.
         keys: the log's public key, got from its owner and not from the pack: its text, or a file
             with one key a line; keys of witnesses may be among them.
-        against: checkpoints that the reader already holds, as files or as text.
+        against: checkpoints that the reader already holds, as files (notes, or statements' JSON)
+            or as text.
         on_step: called with (number, title) when a step begins.
         workers: processes for a large book. More than one only from a program whose main module
             may be imported again, as multiprocessing demands.
@@ -115,12 +117,7 @@ def verify_pack(
 def _note_text(item: Path | str) -> str:
     if isinstance(item, str) and "\n" in item:
         return item
-    try:
-        return Path(item).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise NoteError(
-            f"checkpoint {item} cannot be read: {error}; nothing was verified against it"
-        ) from None
+    return held_checkpoint(Path(item))
 
 
 class _Verification:

@@ -21,6 +21,8 @@ MODULES = (
     "checkpoint",
     "pack_format",
     "audit_leaf",
+    "proof",
+    "audit_statement",
     "audit_reversals",
     "audit_book",
     "audit_parallel",
@@ -35,6 +37,7 @@ _IMPORT = re.compile(r"^(?:from [^\n(]+ import (?:\([^)]*\)|[^\n]+)|import [^\n]
 _FROM = re.compile(r"from (\S+) import ([^(]+)")
 _HEADER = '''#!/usr/bin/env python3
 """Verify a Byline audit pack: python3 verify.py PACK --key KEY [--against CHECKPOINT] [--json]
+Prove a statement: python3 verify.py STATEMENT.json --key KEY [--against EARLIER.json]
 
 Needs Python 3.11 or newer and the package `cryptography`; no network, no database. Made from the
 modules of the same names in the folder ledger/ of Byline, unchanged but for their imports:
@@ -58,12 +61,12 @@ _FOOTER = '''
 
 
 def main() -> int:
-    """Verify one pack; the exit code is 0 only when every step held."""
+    """Verify one pack or statement; the exit code is 0 only when every step held."""
     parser = argparse.ArgumentParser(description="Verify a Byline audit pack, offline.")
-    parser.add_argument("pack", type=Path, help="the pack, a .byline.zip file")
+    parser.add_argument("pack", type=Path, help="the pack (.byline.zip), or a statement's JSON")
     parser.add_argument("--key", required=True, help="public key of the log, or a file of keys")
     parser.add_argument(
-        "--against", action="append", default=[], type=Path, help="a checkpoint you kept"
+        "--against", action="append", default=[], type=Path, help="what you kept: see above"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
@@ -71,9 +74,16 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     try:
+        if is_statement(arguments.pack):
+            lines = prove_statement(arguments.pack, arguments.key, arguments.against)
+            sys.stdout.write("\\n".join(lines) + "\\n")
+            return 0
         report = run_verify(
             arguments.pack, arguments.key, arguments.against, workers=arguments.workers
         )
+    except (NoteError, VerificationError) as error:
+        sys.stderr.write(f"NOT VERIFIED: {error}\\n")
+        return 1
     except LedgerError as error:
         sys.stderr.write(f"{error}\\n")
         return 2

@@ -1,15 +1,27 @@
 """The verify.py of a pack: one file, the standard library and one other, the same verdicts."""
 
 import ast
+import base64
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 from ledger.audit import STEPS, run_verify
+from ledger.merkle import MerkleTree, consistency_proof, leaf_hash
+from ledger.proof import statement_proof
 from ledger.verify_template import MODULES, standalone_source
-from tests.ledger.book_maker import KEYS, LOG, checkpoint_of, forge_pack, make_pack, small_book
+from tests.ledger.book_maker import (
+    KEYS,
+    LOG,
+    checkpoint_of,
+    entry,
+    forge_pack,
+    make_pack,
+    small_book,
+)
 
 LEAVES = small_book(4)
 
@@ -110,3 +122,60 @@ def test_wrong_use_is_said_in_a_sentence(tmp_path, verifier):
     assert missing.returncode == 1
     assert "cannot be opened" in missing.stdout
     assert "Traceback" not in done.stderr + missing.stderr
+
+
+def two_statements(folder):
+    """Two papers of one payee, with their proofs: the second continues the first."""
+    account, paths = "Liabilities:RoyaltiesPayable:anna", []
+    leaves = [
+        *LEAVES[:6],
+        entry(7, "anna", [("Assets:Cash", "USD/6", 70), (account, "USD/6", -70)]),
+    ]
+    tree = MerkleTree(leaf_hash(leaf) for leaf in leaves)
+    for number, (size, cited, closing) in enumerate(((6, {}, 0), (7, {7: leaves[6]}, 70))):
+        note = checkpoint_of(leaves, size)
+        proof = statement_proof(tree.node, cited, note, size)
+        hashes = consistency_proof(tree.node, 6, size) if size > 6 else []
+        links = [{"size": 6, "hashes": [base64.b64encode(h).decode() for h in hashes]}]
+        header = {"payee_id": "anna", "currency": "USD/6", "statement_number": f"s/{number}"}
+        document = {
+            "inputs": {"header": header, "opening_units": "0"},
+            "totals": {"closing": {"units": str(closing)}},
+            "proof": proof | {"consistency": links if size > 6 else []},
+        }
+        paths.append(folder / f"{number}.json")
+        paths[-1].write_text(json.dumps(document), encoding="utf-8")
+    return paths
+
+
+def test_it_proves_a_statement_against_an_earlier_one(tmp_path, verifier):
+    """A creator without our program: signature, continuation, entries, and the sum."""
+    old, new = two_statements(tmp_path)
+    done = run(verifier, new, "--against", str(old))
+    assert done.returncode == 0, done.stderr
+    assert "PROVED: the book continues every checkpoint you hold" in done.stdout
+    assert "from 0 to 70 units of USD/6" in done.stdout
+    assert "with no checkpoint held" in run(verifier, new).stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('"units": "70"', '"units": "71"', "does not follow from them"),
+        ('"payee_id": "anna"', '"payee_id": "bo"', "does not follow from them"),
+        ("-70", "-71", "the entry shown was changed|not in the book"),
+        ('"proof"', '"proofs"', "it proves nothing"),
+        ('"consistency"', '"inconsistency"', "rewritten since"),
+        ("{", "{{", "cannot be read"),
+    ],
+)
+def test_a_statement_that_was_changed_is_not_proved(tmp_path, verifier, old, new, reason):
+    """Exit code 1 and the first difference, without a traceback."""
+    first, last = two_statements(tmp_path)
+    text = last.read_text(encoding="utf-8")
+    assert old in text
+    last.write_text(text.replace(old, new, 1), encoding="utf-8")
+    done = run(verifier, last, "--against", str(first))
+    assert done.returncode == 1
+    assert re.search(reason, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
