@@ -3,11 +3,13 @@
 import hashlib
 import io
 import json
+from dataclasses import replace
 
 import polars as pl
 import pytest
 
 from flows import reperform_nights
+from flows.estimation import estimate
 from flows.publish import publish_period
 from flows.reperform import ReperformError, Stage, reperform
 from ledger.audit import run_verify
@@ -20,6 +22,7 @@ PERIOD, NIGHT = "2026-01", "2026-01-20"
 SAMPLE = f"evidence/sample.{NIGHT}.manifest.json"
 ESTIMATES = f"evidence/estimates.{NIGHT}.manifest.json"
 DRAWS = f"draws/{NIGHT}.jsonl"
+ACCRUAL = 6  # the column accrual_units of the tables of estimates
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +104,8 @@ def add(rows, row, column, units):
 
 def moved(rows):
     """Move a unit from one work's accrual to another's: the table still adds up."""
-    add(rows, 0, -1, 1)
-    add(rows, 1, -1, -1)
+    add(rows, 0, ACCRUAL, 1)
+    add(rows, 1, ACCRUAL, -1)
 
 
 def two(rows):
@@ -316,3 +319,23 @@ def test_draws_of_a_night_that_nobody_sampled_are_refused(month, tmp_path):
     path = forged(month, tmp_path, {"draws/2026-01-21.jsonl": data})
     failure = run_verify(path, month.public_key).failure
     assert (failure.step, failure.member) == (14, "draws/2026-01-21.jsonl")
+
+
+def test_intervals_that_a_version_made_in_another_way_are_not_compared_and_it_is_said(
+    month, monkeypatch
+):
+    """Shares, standard errors and money still are; the ends of an interval are no money."""
+
+    def estimated_otherwise(**given):
+        made = estimate(**given)
+        works = pl.read_parquet(made.works).with_columns(pl.col("low_ppt") - 1)
+        works.write_parquet(made.works)
+        said = {**made.manifest, "confidence": "another"}
+        made.manifest_path.write_text(json.dumps(said), encoding="utf-8")
+        return replace(made, manifest=said)
+
+    monkeypatch.setattr(reperform_nights, "estimate", estimated_otherwise)
+    done, _ = stages_of(month.pack(PERIOD))
+    (text,) = done.lacks
+    assert text.startswith(f"intervals of {NIGHT} as made here")
+    assert done.same["accrual"] == 1
