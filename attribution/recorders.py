@@ -24,6 +24,10 @@ from attribution.batches import Batch
 from attribution.layers import TrackedLayer
 from attribution.projection import LayerBasis
 
+# From this width on half of a covariance is worth saving; narrower ones are one product.
+_WIDE = 1024
+_STRIPES = 8
+
 
 class CovarianceRecorder:
     """Sums `a a^T` and `d d^T` of every tracked layer over live positions.
@@ -61,19 +65,19 @@ class CovarianceRecorder:
     def keep(self, layer: int, activations: Tensor) -> Tensor:
         """Add the activations' products."""
         seen = with_constant(self.layers[layer], activations[self._live].float())  # [T, I]
-        self.inputs[layer] += seen.T @ seen
+        self.inputs[layer] += gram(seen)
         return self._live
 
     def take(self, layer: int, kept: Tensor, output_gradients: Tensor) -> None:
         """Add the output gradients' products."""
         seen = output_gradients[kept].float()  # [T, O]
-        self.outputs[layer] += seen.T @ seen
+        self.outputs[layer] += gram(seen)
 
     def head_chunk(self, part: slice, hidden: Tensor, logit_gradients: Tensor) -> None:
         """Add the head's products: its output side is taken to be diagonal."""
         assert self.head is not None, part
         seen = with_constant(self.layers[self.head], hidden.float())
-        self.inputs[self.head] += seen.T @ seen
+        self.inputs[self.head] += gram(seen)
         self.outputs[self.head] += logit_gradients.square().sum(0)
         self.scored += len(hidden)
 
@@ -204,6 +208,24 @@ class RowRecorder:
             return basis.p_in.T @ full @ basis.p_out
         projected = output_gradients @ basis.p_out.to(output_gradients.dtype)
         return torch.bmm(kept.mT, projected).float()
+
+
+def gram(seen: Tensor) -> Tensor:
+    """Return `seen^T seen`; of a wide one the lower half is copied and not computed.
+
+    Args:
+        seen: [T, n], float32.
+    """
+    n = seen.shape[1]
+    if n < _WIDE:
+        return seen.T @ seen
+    out = torch.empty(n, n, dtype=seen.dtype, device=seen.device)
+    step = -(-n // _STRIPES)
+    for begin in range(0, n, step):
+        stripe = slice(begin, begin + step)
+        out[stripe, begin:] = seen[:, stripe].T @ seen[:, begin:]
+        out[begin + step :, stripe] = out[stripe, begin + step :].T
+    return out
 
 
 def with_constant(layer: TrackedLayer, activations: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from attribution.batches import collate, plan
 from attribution.gradients import LossModel, backward, label_draws, losses, recording
 from attribution.layers import find_layers
 from attribution.projection import LayerBasis
-from attribution.recorders import RowRecorder
+from attribution.recorders import RowRecorder, gram
 from attribution.reference import sampled_labels, weight_gradients
 from attribution.tokens import Encoded, encode_document
 from tests.attribution import toy
@@ -158,3 +158,12 @@ def test_the_backward_pass_ends_at_the_lowest_tracked_layer():
     handle.remove()
     assert not any(reached)
     assert bool(recorder.rows.any())
+
+
+@pytest.mark.parametrize("width", [7, 1023, 1024, 1030, 2049])
+def test_a_covariance_made_in_stripes_is_the_whole_product(width):
+    """Half of a symmetric product is enough, and it stays symmetric to the bit."""
+    seen = torch.randn(5, width, generator=torch.Generator().manual_seed(width))
+    made = gram(seen)
+    assert torch.equal(made, made.T)
+    assert torch.allclose(made, seen.T @ seen, atol=1e-5)
