@@ -47,6 +47,8 @@ class Balances:
         carried_forward_units: net not paid because below the threshold, in payment currency.
         unconverted_units: net that comes to less than half a unit of the payment currency, kept in
             the agreement's until it comes to more.
+        carried_currency: of what is carried forward; empty for none, and in balances of before it
+            was kept, where it is the currency of payment.
         remainders: by pool in another currency, what rounding its conversion left: a fraction of a
             unit of the agreement's currency, of either sign.
     """
@@ -59,6 +61,7 @@ class Balances:
     held_units: int = 0
     carried_forward_units: int = 0
     unconverted_units: int = 0
+    carried_currency: str = ""
     remainders: Mapping[str, Fraction] = field(default_factory=dict)
 
     @property

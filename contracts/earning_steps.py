@@ -15,7 +15,7 @@ from contracts.agreement import Agreement
 from contracts.balances import RELEASES, Adjustment, Balances, Hold, ReserveTranche
 from contracts.earning_lines import Sheet
 from contracts.fx import FxTable, convert
-from contracts.money import round_half_even
+from contracts.money import round_half_even, show_units
 from contracts.period import Period
 from contracts.rate import show_rate
 from contracts.recoupment import Recoupment, recoup, set_off
@@ -58,6 +58,7 @@ class Paid:
 
     payable_units: int
     carried_forward_units: int
+    converted_units: int = 0
     converted_from_units: int = 0
     unconverted_units: int = 0
 
@@ -267,14 +268,19 @@ def add_payment(
     A net that comes to less than half a unit of the payment currency stays in the agreement's, and
     is converted together with the next one.
     """
-    target = agreement.payment_currency
-    from_units = left_units = 0
-    brought_forward_units = opening.carried_forward_units
-    if target == sheet.currency:
+    own, target = sheet.currency, agreement.payment_currency
+    carried_in = opening.carried_currency or target
+    brought_forward_units = opening.carried_forward_units if carried_in == target else 0
+    # What was carried in the agreement's own currency waits like a net that was too small.
+    waiting_units = opening.unconverted_units
+    waiting_units += opening.carried_forward_units if carried_in == own != target else 0
+    converted_units = from_units = left_units = 0
+    if target == own:
         sheet.absent(steps.CONVERSION, f"paid in {target}")
-        brought_forward_units += opening.unconverted_units
+        brought_forward_units += waiting_units
     else:
-        from_units, left_units = _convert(sheet, target, opening.unconverted_units, fx, payment_on)
+        from_units, left_units = _convert(sheet, target, waiting_units, fx, payment_on)
+        converted_units = sheet.balance_units
     due_units = sheet.balance_units + brought_forward_units
     threshold_units = agreement.threshold_units
     is_paid = due_units > 0 and due_units >= threshold_units
@@ -285,10 +291,13 @@ def add_payment(
         verdict = "at or above" if due_units >= threshold_units else "below"
         text += f", {verdict} the threshold of {sheet.money(threshold_units)}"
     text += ": paid" if is_paid else ": carried forward"
+    if carried_in not in {own, target}:
+        kept = show_units(opening.carried_forward_units, carried_in)
+        text += f"; {kept} carried before in {carried_in} stay owed in that currency"
     forward = WorkingLine("brought forward", "from earlier periods", brought_forward_units)
     sheet.add(steps.THRESHOLD, text, (forward,))
     parts = (due_units, 0) if is_paid else (0, due_units)
-    return Paid(*parts, from_units, left_units)
+    return Paid(*parts, converted_units, from_units, left_units)
 
 
 def _convert(

@@ -104,6 +104,7 @@ class Earnings:
         indirect_tax_units: added.
         withheld_units: withheld.
         net_units: what lines 2 to 13 add up to; never negative.
+        converted_units: what the net came to in the currency of payment, where that is another one.
         converted_from_units: what of it, and of earlier nets that were too small to convert, was
             turned into the payment currency; 0 where it is the agreement's.
         payment_currency: the currency of payment.
@@ -132,6 +133,7 @@ class Earnings:
     indirect_tax_units: int
     withheld_units: int
     net_units: int
+    converted_units: int
     converted_from_units: int
     payment_currency: str
     payable_units: int
@@ -143,12 +145,6 @@ class Earnings:
     def contested_units(self) -> int:
         """Fees per use that others claim too: owed once decided, and in none of the lines."""
         return sum(item.contested_units for item in self.terms)
-
-    @property
-    def converted_units(self) -> int:
-        """What the net came to in the currency of payment."""
-        forward_units = self.opening.carried_forward_units
-        return self.payable_units + self.carried_forward_units - forward_units
 
 
 def compute_earnings(
@@ -196,12 +192,13 @@ def compute_earnings(
         done.taxes.indirect_units,
         done.taxes.withheld_units,
         done.net_units,
+        done.paid.converted_units,
         done.paid.converted_from_units,
         agreement.payment_currency,
         done.paid.payable_units,
         done.paid.carried_forward_units,
         inputs.opening,
-        _closing(inputs, terms, done),
+        _closing(agreement, inputs, terms, done),
     )
 
 
@@ -251,7 +248,9 @@ def _settle(
     )
 
 
-def _closing(inputs: EarningInputs, terms: Sequence[TermRoyalty], done: _Settled) -> Balances:
+def _closing(
+    agreement: Agreement, inputs: EarningInputs, terms: Sequence[TermRoyalty], done: _Settled
+) -> Balances:
     """Return the balances after the period."""
     opening = inputs.opening
     left = {pool.pool_id: pool.remainder for pool in inputs.pools if pool.rate}
@@ -265,6 +264,7 @@ def _closing(inputs: EarningInputs, terms: Sequence[TermRoyalty], done: _Settled
         held_units=done.adjusted.held_after_units,
         carried_forward_units=done.paid.carried_forward_units,
         unconverted_units=done.paid.unconverted_units,
+        carried_currency=agreement.payment_currency if done.paid.carried_forward_units else "",
         remainders={name: part for name, part in {**opening.remainders, **left}.items() if part},
     )
 

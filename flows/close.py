@@ -302,8 +302,8 @@ def _plain(balances: Balances) -> dict[str, Any]:
     """Give balances as JSON values."""
     plain = asdict(balances)
     plain["remainders"] = {name: str(value) for name, value in balances.remainders.items()}
-    for name in ("unconverted_units", "remainders"):
-        # Only where another currency left something, so that other files are as they were.
+    for name in ("unconverted_units", "carried_currency", "remainders"):
+        # Only where there is something to say, so that other files are as they were.
         if not plain[name]:
             del plain[name]
     plain["counters"] = {name: str(value) for name, value in balances.counters.items()}

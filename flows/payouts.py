@@ -14,12 +14,12 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from contracts.agreement import AgreementBook
+from contracts.agreement import Agreement
 from contracts.period import Period
 from flows.artefacts import canonical_json, sha256_bytes, write_bytes
 from flows.books import read_agreements
@@ -298,8 +298,9 @@ def _owed(workspace: Workspace, books: LedgerStore, holds: Mapping[str, str]) ->
         p for p in sorted({s.entry.period for s in books.entries()})
         if books.period_status(p) is PeriodStatus.CLOSED
     ]  # fmt: skip
-    thresholds = {currency: _thresholds(book, currency) for currency in currencies}
     period = closed[-1] if closed else "open"
+    settled = book.to_settle(Period(period)) if closed else book.agreements
+    thresholds = {currency: _thresholds(settled, currency) for currency in currencies}
     agreed = foreign_agreements(book, workspace.settings.pool.currency)
     return [
         Owed(
@@ -316,9 +317,9 @@ def _owed(workspace: Workspace, books: LedgerStore, holds: Mapping[str, str]) ->
     ]
 
 
-def _thresholds(book: AgreementBook, currency: str) -> dict[str, int]:
+def _thresholds(agreements: Sequence[Agreement], currency: str) -> dict[str, int]:
     found: dict[str, int] = defaultdict(int)
-    for agreement in book.agreements:
+    for agreement in agreements:
         if agreement.payment_currency == currency:
             payee = agreement.payee_id
             found[payee] = max(found[payee], agreement.threshold_units)

@@ -243,3 +243,39 @@ def test_an_owner_found_later_is_paid_in_his_agreements_currency_at_the_old_mont
     assert (adjustment.adjustment_type, adjustment.amount_units) == ("backpay_match", 900)
     assert owed(workspace, "bo", "EUR/2") == 900 + 800
     assert standing(workspace, chart.UNMATCHED) == 0
+
+
+def test_what_was_carried_in_one_payment_currency_is_not_read_as_another(workspace):
+    """18.00 EUR wait below 30.00; paid in crowns from February, they stay 18.00 EUR, due now."""
+    write_works(workspace, {"w1": {"anna": "1"}})
+    agree(workspace, "anna", "payment: {currency: EUR/2, threshold: 30.00}", POOL % "")
+    crowns = "payment: {currency: SEK/2}"
+    agree(workspace, "anna", crowns, POOL % "", version=2, starts="2026-02-01")
+    rates(workspace, ("USD", "EUR", "2026-01-30", "0.9"), ("USD", "SEK", "2026-02-27", "10"))
+    settle(workspace, "2026-01-05", {"w1": 2000})
+    assert by_party(close(workspace, "2026-01"))["anna"].carried_forward_units == 1800
+    settle(workspace, "2026-02-05", {"w1": 300})
+    result = by_party(close(workspace, "2026-02"))["anna"]
+    assert (result.payable_units, result.carried_forward_units) == (3000, 0)
+    assert "18.00 carried before in EUR/2 stay owed in that currency" in result.lines[14].formula
+    assert (owed(workspace, "anna", "EUR/2"), owed(workspace, "anna", "SEK/2")) == (1800, 3000)
+    with open_books(workspace) as books:
+        batch = draft(workspace, books, "b1", prepared_by="accountant-1").batch
+    assert not any("threshold" in line.reason for line in batch.left_out)
+
+
+def test_what_was_carried_in_the_agreements_currency_is_converted_with_the_next_net(workspace):
+    """20.00 USD below 30.00, then paid in euros: with February's 10.00 USD they are 27.00 EUR."""
+    write_works(workspace, {"w1": {"anna": "1"}})
+    agree(workspace, "anna", "payment: {currency: USD/2, threshold: 30.00}", POOL % "")
+    agree(
+        workspace, "anna", "payment: {currency: EUR/2}", POOL % "", version=2, starts="2026-02-01"
+    )
+    rates(workspace, ("USD", "EUR", "2026-02-27", "0.9"))
+    settle(workspace, "2026-01-05", {"w1": 2000})
+    close(workspace, "2026-01")
+    assert owed(workspace, "anna") == 2000
+    settle(workspace, "2026-02-05", {"w1": 1000})
+    result = by_party(close(workspace, "2026-02"))["anna"]
+    assert (result.converted_from_units, result.payable_units) == (3000, 2700)
+    assert (owed(workspace, "anna"), owed(workspace, "anna", "EUR/2")) == (0, 2700)
