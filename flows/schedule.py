@@ -2,7 +2,8 @@
 
 `prefect.yaml` in the repository deploys the flows `nightly` (with a cron of its own), `close`,
 `publish` and `reindex` on a process work pool; `byline schedule` serves `nightly` from this process
-and needs a Prefect server, because the temporary one of `--engine prefect` does not schedule.
+and needs a Prefect server, because the temporary one of `--engine prefect` does not schedule. The
+server has an environment of its own: under SQLAlchemy 2.1 its scheduler fails (see `prefect.yaml`).
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ def serve_nights(workspace: Workspace, cron: str) -> None:
     if not workspace.settings.engine.prefect_api_url:
         raise SettingsError(
             f"{workspace.settings_file}: [engine] prefect_api_url is empty, and the temporary "
-            f"Prefect server does not schedule; start one with `prefect server start` and set "
-            f"its URL, or run `byline nightly --date D` from cron. Nothing was scheduled"
+            f"Prefect server does not schedule; start one as the head of prefect.yaml says and "
+            f"set its URL, or run `byline nightly --date D` from cron. Nothing was scheduled"
         )
     os.environ.update(prefect_environment(workspace))
     # Prefect reads its environment when it is imported.
