@@ -188,7 +188,8 @@ def _runs(keys: np.ndarray) -> Iterator[list[int]]:
 
 def _named(documents: Sequence[Document], parent: np.ndarray) -> list[Cluster]:
     """Return the clusters of two or more, named by rule 4."""
-    roots = np.array([_root(parent, place) for place in range(len(parent))], dtype=np.uint64)
+    each = (_root(parent, place) for place in range(len(parent)))
+    roots = np.fromiter(each, dtype=np.uint64, count=len(parent))
     clusters = []
     for same in _runs(roots):
         ids = sorted(documents[place].document_id for place in same)
