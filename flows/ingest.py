@@ -21,7 +21,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import heapq
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -51,6 +50,7 @@ from flows.logs.reading import LogFile, find_logs, reader_of
 from flows.quarantine import RejectSpool, reading_order, write_quarantine
 from flows.revisions import TOKENS_DIFFER, Revision, revised_rows, revision_sign
 from flows.row_spool import RANGE_ROWS, Merge, SortedBlock
+from flows.scratch import scratch_folder
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,11 @@ def ingest(  # noqa: PLR0913 - one argument more than elsewhere: the night's who
     """
     settings = settings or IngestSettings()
     settings = replace(settings, filters=filters) if filters else settings
-    out.parent.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as name,
-        contextlib.closing(RejectSpool(Path(name) / "rejects.jsonl")) as rejects,
+        scratch_folder(out.parent, f".{out.name}.") as folder,
+        contextlib.closing(RejectSpool(folder / "rejects.jsonl")) as rejects,
     ):
-        folder, tally = Path(name), _Tally(rejects)
+        tally = _Tally(rejects)
         day = date.toordinal() - EPOCH_ORDINAL
         decoding = Decoding(settings, hmac_key, now_us, day, folder, with_keys=not settled)
         merge = Merge(_read_logs(find_logs(paths), decoding, tally, processes))
