@@ -54,8 +54,9 @@ def evidence_files(
     period = plan.accruals.period
     texts: set[str] = set()
     close = read_manifest(inputs_file(workspace, period), INPUTS_FORMAT, step="`byline close`")
-    lists = {sealed.entry.evidence.get("agreements") for sealed in view.entries}
-    for digest in sorted(({close["agreements"]} | lists) - {None}):
+    cited_by = [sealed.entry.evidence for sealed in view.entries]
+    lists = {evidence["agreements"] for evidence in cited_by if "agreements" in evidence}
+    for digest in sorted(lists | {str(close["agreements"])}):
         path = agreements_list(workspace, digest)
         texts |= listed_texts(workspace, digest)
         yield path.name, path

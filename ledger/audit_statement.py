@@ -58,7 +58,8 @@ def prove_statement(path: Path, key: str, against: Sequence[Path]) -> list[str]:
         ) from None
     trusted = read_verifiers(key)
     entries, root = 0, ""
-    for held in [held_checkpoint(item) for item in against] or [None]:
+    notes: list[str | None] = [held_checkpoint(item) for item in against]
+    for held in notes or [None]:
         done = verify_statement_proof(
             proof,
             trusted,
@@ -105,5 +106,5 @@ def _hashes(proof: Mapping[str, Any], held: str | None) -> list[bytes]:
     if held is None or not isinstance(links, list):
         return []
     size = read_checkpoint(held).size
-    found = next((link["hashes"] for link in links if link.get("size") == size), [])
+    found: list[str] = next((link["hashes"] for link in links if link.get("size") == size), [])
     return [b64_strict(text, "a consistency hash") for text in found]
