@@ -11,16 +11,15 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date as Date  # noqa: N812 - `date` is the argument's name everywhere
 from pathlib import Path
 
 import polars as pl
 
-from flows.artefacts import canonical_json, write_bytes
-from flows.data_errors import AppealError, ArtefactFormatError
+from flows.data_errors import AppealError
 from flows.filter_keys import TEXTLESS
+from flows.registers import read_register, write_register
 
 APPEAL_FORMAT = "byline-appeal/1"
 
@@ -54,14 +53,7 @@ def read_appeals(path: Path) -> dict[str, Appeal]:
         ArtefactFormatError: a line is no appeal.
     """
     found: dict[str, Appeal] = {}
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    for number, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-            assert entry.pop("format") == APPEAL_FORMAT
-            appeal = Appeal(**entry)
-        except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
-            raise ArtefactFormatError(f"{path}, line {number}", APPEAL_FORMAT, line) from error
+    for appeal in read_register(path, APPEAL_FORMAT, Appeal):
         found.setdefault(appeal.event_id, appeal)
     return found
 
@@ -91,9 +83,7 @@ def grant(
     if not granted_by or not reason.strip():
         raise AppealError(f"an appeal of {event_id} needs who grants it and why; nothing was kept")
     appeal = Appeal(event_id, reason, granted_by, on.isoformat(), _excluded_as(tables, event_id))
-    entries = [*appeals.values(), appeal]
-    lines = [canonical_json({"format": APPEAL_FORMAT, **asdict(entry)}) for entry in entries]
-    write_bytes(path, b"".join(lines))
+    write_register(path, APPEAL_FORMAT, [*appeals.values(), appeal])
     return appeal
 
 

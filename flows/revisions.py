@@ -17,19 +17,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date as Date  # noqa: N812 - `date` is the argument's name everywhere
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from flows.artefacts import canonical_json, manifest_path, read_manifest, write_bytes
-from flows.data_errors import ArtefactFormatError, RevisionError
+from flows.artefacts import manifest_path, read_manifest
+from flows.data_errors import RevisionError
 from flows.ingest_schema import OUTPUTS_FORMAT, OUTPUTS_SCHEMA
 from flows.quarantine import Reject, read_quarantine
+from flows.registers import read_register, write_register
 
 REVISION_FORMAT = "byline-revision/1"
 VALUE_REVISED = "revised_after_sample"
@@ -86,16 +86,7 @@ def read_revisions(path: Path) -> tuple[Revision, ...]:
     Raises:
         ArtefactFormatError: a line is no revision.
     """
-    found = []
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    for number, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-            assert entry.pop("format") == REVISION_FORMAT
-            found.append(Revision(**entry))
-        except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
-            raise ArtefactFormatError(f"{path}, line {number}", REVISION_FORMAT, line) from error
-    return tuple(found)
+    return tuple(read_register(path, REVISION_FORMAT, Revision))
 
 
 def accept(
@@ -127,8 +118,7 @@ def accept(
     revision = Revision(
         event_id, reject.raw_sha256, reason, accepted_by, on.isoformat(), reject.detail
     )
-    lines = [canonical_json({"format": REVISION_FORMAT, **asdict(r)}) for r in (*known, revision)]
-    write_bytes(path, b"".join(lines))
+    write_register(path, REVISION_FORMAT, [*known, revision])
     return revision
 
 
