@@ -72,8 +72,8 @@ def evidence_files(
     cited = {sealed.entry_id: sealed.entry.evidence for sealed in view.entries}
     for accrual in (*plan.accruals.nights, *plan.accruals.reversed_nights):
         evidence = cited.get(accrual.entry_id, {})
-        if digest := evidence.get("catalogue"):
-            path = catalogue_copy(workspace, digest)
+        if (known_then := evidence.get("catalogue")) is not None:
+            path = catalogue_copy(workspace, known_then)
             if path not in shared.values():
                 yield path.name, path
         yield from _night_files(accrual.night, evidence)
