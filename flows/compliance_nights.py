@@ -161,8 +161,8 @@ def filter_tables(closed: ClosedPeriod) -> Iterator[FactTable]:
             if name != "appeals":
                 rules.setdefault(name, set()).add(_rule(value))
     rows = tuple((name.replace("_", " "), "; ".join(sorted(v))) for name, v in rules.items())
-    heads = ("=Rule", "Value, by night where it changed")
-    yield FactTable("Rules in force", heads, rows, "outputs/*.manifest.json, filters")
+    names = ("=Rule", "Value, by night where it changed")
+    yield FactTable("Rules in force", names, rows, "outputs/*.manifest.json, filters")
     lines = tuple(
         (one.event_id, one.excluded_as.replace("_", " "), one.granted_by, one.granted_on)
         for one in appeals(closed)[:TOP]
@@ -207,8 +207,8 @@ def night_tables(closed: ClosedPeriod) -> Iterator[FactTable]:
                 percent(int(estimates["decoy"]["share_ppt"])),
             )
         )
-    heads = ("=Night", ">Completeness", ">Calibration", ">Unexplained", ">Their value")
-    heads = (*heads, ">Decoys' level")
+    first = ("=Night", ">Completeness", ">Calibration", ">Unexplained", ">Their value")
+    heads = (*first, ">Decoys' level")
     source = "influence/*.manifest.json and estimates/*.manifest.json"
     yield FactTable("Night by night: what would show a drift", heads, tuple(rows), source)
 

@@ -174,15 +174,15 @@ def review_tables(closed: ClosedPeriod) -> Iterator[FactTable]:
     for sealed in closed.view.entries:
         pairs[sealed.entry.prepared_by, sealed.entry.approved_by or DASH] += 1
     lines = tuple((a, b, count(n)) for (a, b), n in pairs.most_common(SHOWN))
-    heads = ("=Prepared by", "=Approved by", ">Entries")
-    yield FactTable("Segregation review, the whole book", heads, lines, LEAVES)
+    people = ("=Prepared by", "=Approved by", ">Entries")
+    yield FactTable("Segregation review, the whole book", people, lines, LEAVES)
     closes = tuple(
         (path.stem, said["prepared_by"], said["approved_by"])
         for path in sorted((closed.workspace.root / "closes").glob("????-??.json"))
         if (said := json.loads(path.read_bytes()))
     )
-    heads = ("=Period closed", "Prepared by", "Approved by")
-    yield FactTable("Change log: closes", heads, closes[-SHOWN:], "closes/*.json")
+    names = ("=Period closed", "Prepared by", "Approved by")
+    yield FactTable("Change log: closes", names, closes[-SHOWN:], "closes/*.json")
 
 
 def privacy_figures(closed: ClosedPeriod) -> Iterator[Figure]:
@@ -254,8 +254,8 @@ def traced_tables(closed: ClosedPeriod) -> Iterator[FactTable]:
                 amount(stated.closing_units, currency),
             )
         )
-    heads = ("=Creator and statement", ">Accrued", ">Apportioned", "Entries", ">On the account")
-    heads = (*heads, ">Closing, stated")
+    first = ("=Creator and statement", ">Accrued", ">Apportioned", "Entries", ">On the account")
+    heads = (*first, ">Closing, stated")
     source = f"estimates/*.creators.parquet, {LEAVES}, reports/{closed.period}/statements/"
     yield FactTable("Traced from estimate to statement", heads, tuple(rows), source)
 

@@ -223,7 +223,7 @@ def _folded(value: str) -> str:
 
 
 def _scope(inputs: ComplianceInputs) -> SectionBody:
-    scope = (
+    scope: tuple[Figure, ...] = (
         Figure("Report", f"{inputs.report_id}, {inputs.status}", "this report"),
         Figure("Period", f"{inputs.period_start} to {inputs.period_end}", "this report"),
     )

@@ -302,7 +302,7 @@ def suspense_body(inputs: ComplianceInputs) -> SectionBody:
         figures.append(
             Figure(f"All suspense accounts in {code}", amount_text(total, currency), TRIAL_BALANCE)
         )
-        rows = [
+        rows: list[tuple[Cell | str, ...]] = [
             (
                 Cell(s.account_id, sub=s.action),
                 amount(s.units, currency),
@@ -311,8 +311,8 @@ def suspense_body(inputs: ComplianceInputs) -> SectionBody:
             )
             for s in own
         ]
-        heads = ("=Account and action", ">Balance", *(f">{age} days" for age in AGES[:3]))
-        heads = (*heads, ">Older", "Oldest since")
+        ages = (*(f">{age} days" for age in AGES[:3]), ">Older")
+        heads = ("=Account and action", ">Balance", *ages, "Oldest since")
         tables.append(table(f"By age in {code}", heads, rows, LEAVES))
     return SectionBody("", tuple(figures), tuple(tables))
 
