@@ -83,7 +83,7 @@ def test_a_contested_work_is_held_decided_and_released_by_command(home, capsys):
     assert "are claimed by others too" in notes
     waiting = run(capsys, home, "works", "unmatched", "--standing", "disputed")
     assert {row["work_id"] for row in waiting["works"]} == {WORK}
-    assert waiting["total_units"] == held
+    assert waiting["total_units"] == held + fees
 
     decided = ("--decided-by", "judge-1", "--reason", "dsp-1 decided for the owner")
     run(capsys, home, "works", "match", WORK, "--owner", f"{OWNER}=1", *decided)
@@ -173,3 +173,11 @@ def test_the_compliance_report_keeps_the_currencies_apart(home, capsys, period):
     if period == "2026-11":
         batches = said["sections"][12]["tables"][0]["rows"]
         assert {row[3] for row in batches} == {"USD", "EUR"}
+        (restated,) = said["sections"][13]["tables"][1]["rows"]
+        assert restated[:4] == ["dispute release", "2026-10", "1", "USD"]
+        stated = [
+            line.amount_units
+            for path in (home.reports(period) / "statements").glob("*.json")
+            for line in read_statement(path.read_bytes(), path.name).inputs.adjustments
+        ]
+        assert [int(re.sub(r"[.,]", "", text)) for text in restated[4:]] == [*stated, 0]
