@@ -58,6 +58,7 @@ class BoardConfig:
         ends: judge path methods at the end point too.
         probes: decoys and tricks, by one more scoring run a method.
         probe_limit: no probes of a method whose scores took more passes than this.
+        probe_of: names of the methods that are probed; all when empty.
         patch: the tail-patch, or None.
         top: documents of the top-k removal, which retrains twice a method; 0 for none.
         top_of: names of the methods that it is made for; all when empty.
@@ -69,6 +70,7 @@ class BoardConfig:
     ends: bool = True
     probes: bool = True
     probe_limit: float = math.inf
+    probe_of: tuple[str, ...] = ()
     patch: PatchConfig | None = field(default_factory=PatchConfig)
     top: int = 0
     top_of: tuple[str, ...] = ()
@@ -216,6 +218,9 @@ class _Board:
         """Score the corpus with decoys and tricks; a method bound to the recipe's corpus cannot."""
         if self.probe is None:
             return {}
+        if self.config.probe_of and method.name not in self.config.probe_of:
+            reason = f"asked were probes of {', '.join(self.config.probe_of)} alone"
+            return {"gains": None, "decoys": None, "probe_skipped": reason}
         if passes > self.config.probe_limit:
             reason = f"{passes:.0f} passes are above the limit of {self.config.probe_limit:g}"
             return {"gains": None, "decoys": None, "probe_skipped": reason}

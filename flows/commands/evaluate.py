@@ -134,6 +134,9 @@ def build(  # noqa: PLR0913, PLR0917 - the options of one command
 @click.option(
     "--probe-limit", default=0.0, show_default=True, help="Passes above which nothing is probed."
 )
+@click.option(
+    "--probe-of", default="", help="Methods that are probed, with commas; all by default."
+)
 @click.option("--top", default=0, show_default=True, help="Top-k removal of so many documents.")
 @click.option("--top-of", default="", help="Methods it is made for, with commas; all by default.")
 @click.option(
@@ -150,6 +153,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of one command
     options: tuple[str, ...],
     path: int,
     probe_limit: float,
+    probe_of: str,
     top: int,
     top_of: str,
     probes: bool,  # noqa: FBT001
@@ -166,11 +170,14 @@ def run(  # noqa: PLR0913, PLR0917 - the options of one command
     from flows.progress import Reporter  # noqa: PLC0415
 
     setup = chosen_setup(folder, decoys)
-    names, tops = ([one.strip() for one in text.split(",")] for text in (methods, top_of))
+    names, tops, probed = (
+        tuple(one.strip() for one in text.split(",") if one.strip())
+        for text in (methods, top_of, probe_of)
+    )
     with Reporter().step("evaluate") as step:
         result = judge_methods(
             setup,
-            methods_by_name([name for name in names if name], options),
+            methods_by_name(names, options),
             setup.truth(truths),
             BoardConfig(
                 out / "scores",
@@ -178,7 +185,8 @@ def run(  # noqa: PLR0913, PLR0917 - the options of one command
                 probes=probes,
                 probe_limit=probe_limit or math.inf,
                 top=top,
-                top_of=tuple(name for name in tops if name),
+                top_of=tops,
+                probe_of=probed,
             ),
             lambda name, done, total: step.update(done, total, name),
         )

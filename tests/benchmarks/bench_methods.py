@@ -49,6 +49,7 @@ SMALLER = (
     f"retraining.folder={BENCH / 'retrain'}",  # what the truth itself rests on, in part
     "retraining.retrains=40",
 )
+PROBED = "ekfac,bm25,tfidf,hidden_states,by_size,equal,random"
 TOP = ("--top", "37", "--top-of", "ekfac,bm25,hidden_states,grad_dot,unrolled")
 
 
@@ -102,7 +103,7 @@ def small_decoys(folder: Path, out: Path) -> Path:
 
 def whole(out: Path, *, top: bool) -> list[str]:
     """Return the command's words for the retraining benchmark."""
-    words = ["--setup", str(BENCH), "--out", str(out), "--path", "1", "--probe-limit", "6"]
+    words = ["--setup", str(BENCH), "--out", str(out), "--path", "1", "--probe-of", PROBED]
     words += TOP if top else ()
     words += [word for option in SMALLER for word in ("--set", option)]
     if write_decoys(out / "decoys.jsonl"):

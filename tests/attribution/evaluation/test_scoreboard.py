@@ -159,12 +159,16 @@ def test_two_readings_of_one_measurement_are_made_once(setup, tmp_path):
 
 def test_the_path_and_the_probes_can_be_cut_short(setup, tmp_path):
     """Fewer checkpoints are other scores, and what was not probed says why."""
-    config = BoardConfig(tmp_path, path=1, probe_limit=0.0, patch=None, ends=False)
+    config = BoardConfig(
+        tmp_path, path=1, probe_limit=0.0, probe_of=("ekfac",), patch=None, ends=False
+    )
     methods = methods_by_name(["ekfac"])
     short = judge_methods(setup, methods, setup.truth(), config, quiet)["rows"][0]
     whole = dataclasses.replace(config, path=0)
     long = judge_methods(setup, methods, setup.truth(), whole, quiet)["rows"][0]
     assert "above the limit of 0" in short["probe_skipped"]
+    other = judge_methods(setup, methods_by_name(["equal"]), setup.truth(), config, quiet)
+    assert other["rows"][0]["probe_skipped"] == "asked were probes of ekfac alone"
     assert short["gains"] is None
     assert len(list(tmp_path.glob("ekfac-*.npz"))) == 2
     assert short["per_query"] != long["per_query"]
