@@ -3,7 +3,7 @@
 Rows are spilled in sorted runs, each cut into small blocks, and merged by ranges of ids, every
 block read once; of several rows with one id the last revision wins (then the later file, then the
 later line). Memory holds one run, then one range (50,000 rows) and what is left of the block that
-each run has begun (at most 512 rows a run), whatever the number of rows.
+each run has begun (at most 256 rows a run), whatever the number of rows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from flows.ingest_schema import OUTPUTS_SCHEMA
 
 RUN_ROWS = 25_000
 RANGE_ROWS = 50_000
-BLOCK_ROWS = 512
+BLOCK_ROWS = 256
 _EPOCH = {"ts_utc": pl.Int64, "date": pl.Int32}
 _RAW_SCHEMA = {**OUTPUTS_SCHEMA, **_EPOCH, "revised_us": pl.Int64}
 _ORDER = ("event_id", "revised_us", "source_file", "source_line")
