@@ -62,7 +62,7 @@ def _few(chunks: Iterable[tuple[int, np.ndarray]], rows: int) -> Iterator[tuple[
 
 def _owners(index: GradientIndex) -> tuple[Tensor, Tensor, pl.DataFrame]:
     """Return each row's group [N] (-1 for dead rows), its unit weight [N], and the group table."""
-    documents = index.documents
+    documents = index.documents.select("kind", "group_id", "alive", "tokens_scored", "unit_weight")
     live = documents.filter(pl.col("alive"))
     table = (
         live.group_by("kind", "group_id")
