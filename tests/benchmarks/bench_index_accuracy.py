@@ -20,7 +20,7 @@ total over gain once all outputs together are scaled to 100 %): completeness out
 which needs no retraining.
 
 `--quick` scores start and end at 1/16 only; `--cache DIR` keeps score matrices between runs;
-`--only NAME` takes one set-up; `--set-up DIR` any other folder.
+`--only NAME` takes one set-up; `--set-up DIR` any other folder; `--rows TEXT` only some rows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ import argparse
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,8 @@ from tests.benchmarks.llama_truth import truth_folder
 
 ROOT = Path(__file__).parents[2]
 BENCH = Path(os.environ.get("BYLINE_BENCH_LDS", ROOT.parent / "shared" / "bench" / "lds"))
+QUICK = "index 1/16, start + end"
+Row = Callable[[], np.ndarray]
 BASELINES = ("bm25", "hidden_states", "by_size", "equal", "random")
 CHOICES = (
     ("head", "start + end"),
@@ -108,33 +111,48 @@ def _cell(interval: Interval | None) -> str:
     return f"{interval.mean:.3f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
-def index_rows(matrices: Matrices) -> Iterator[tuple[str, np.ndarray]]:
+def index_rows(matrices: Matrices) -> Iterator[tuple[str, Row]]:
     """Yield name and scores of this index: full rank, then each size, along each path."""
     for path, steps in matrices.paths.items():
-        yield f"index full rank, {path}", matrices.along({s: matrices.full(s) for s in steps})
+        yield f"index full rank, {path}", partial(along, matrices, steps, matrices.full)
     for size, (path, steps) in itertools.product(SIZES, matrices.paths.items()):
-        parts = {s: matrices.stored(size, s) for s in steps}
-        yield f"index {size}, {path}", matrices.along(parts)
+        yield (
+            f"index {size}, {path}",
+            partial(along, matrices, steps, partial(matrices.stored, size)),
+        )
 
 
-def choice_rows(matrices: Matrices) -> Iterator[tuple[str, np.ndarray]]:
+def choice_rows(matrices: Matrices) -> Iterator[tuple[str, Row]]:
     """Yield what other choices of layers, and no curvature, would give at full rank."""
     for name, path in CHOICES:
-        parts = {s: matrices.full(s, name) for s in matrices.paths[path]}
-        yield f"{name}, {path}", matrices.along(parts)
+        full = partial(matrices.full, name=name)
+        yield f"{name}, {path}", partial(along, matrices, matrices.paths[path], full)
 
 
-def print_table(matrices: Matrices, *, quick: bool) -> None:
-    """Print the rows of one set-up."""
-    print_head(matrices.truth)
-    if quick:
-        parts = {s: matrices.stored("1/16", s) for s in matrices.paths["start + end"]}
-        print_row(matrices, "index 1/16, start + end", matrices.along(parts))
-    else:
-        for name, scores in itertools.chain(index_rows(matrices), choice_rows(matrices)):
-            print_row(matrices, name, scores)
+def baseline_rows(matrices: Matrices) -> Iterator[tuple[str, Row]]:
+    """Yield the baselines."""
     for name in BASELINES:
-        print_row(matrices, name, METHODS[name].scores(matrices.task).numpy())
+        yield name, partial(_scores, matrices, name)
+
+
+def along(
+    matrices: Matrices, steps: Sequence[int], made: Callable[[int], np.ndarray]
+) -> np.ndarray:
+    """Make the matrices of some steps and add them along the path."""
+    return matrices.along({step: made(step) for step in steps})
+
+
+def _scores(matrices: Matrices, name: str) -> np.ndarray:
+    return np.asarray(METHODS[name].scores(matrices.task).numpy())
+
+
+def print_table(matrices: Matrices, wanted: str) -> None:
+    """Print the rows of one set-up whose name contains `wanted`; no other is made."""
+    print_head(matrices.truth)
+    for rows in (index_rows(matrices), choice_rows(matrices), baseline_rows(matrices)):
+        for name, make in rows:
+            if wanted in name or (wanted == QUICK and name in BASELINES):
+                print_row(matrices, name, make())
     for name, value in ceilings(matrices.truth).items():
         print(f"   noise of the truth: {name:28s} {value:8.2f}")
 
@@ -145,6 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--only", choices=("gpt2", "llama"))
+    parser.add_argument("--rows", default="", help="only rows whose name contains this")
     parser.add_argument("--set-up", type=Path, help="a set-up folder with its truth")
     chosen = parser.parse_args(argv)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
@@ -163,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
                 continue
             print(f"\n{name}: {folder.name}")
             matrices = Matrices(name, folder, chosen.cache or Path(scratch))
-            print_table(matrices, quick=chosen.quick)
+            print_table(matrices, QUICK if chosen.quick else chosen.rows)
     return 0
 
 
