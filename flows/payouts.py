@@ -14,24 +14,22 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from contracts.agreement import Agreement
 from contracts.period import Period
 from flows.artefacts import canonical_json, sha256_bytes, write_bytes
-from flows.books import read_agreements
-from flows.payout_holds import currencies_of, holds_of
-from flows.publish_currency import foreign_agreements, paid_on
+from flows.payout_holds import holds_of
+from flows.payout_owed import owed_lines
 from flows.workspace import Workspace
-from ledger import chart
 from ledger.period_close import PeriodStatus
 from ledger.store import LedgerStore
 from reports.payouts.bank import Address, BankAccount
 from reports.payouts.batch import (
     NEXT,
+    WAITS,
     LeftOut,
     Owed,
     Payout,
@@ -159,7 +157,7 @@ def draft(
     lines, commitments = [], {}
     busy = _busy(workspace, books)
     held = {payee: one.reason for payee, one in holds_of(books.accesses()).items()}
-    for line in _owed(workspace, books, {**(holds or {}), **held}):
+    for line in owed_lines(workspace, books, {**(holds or {}), **held}):
         if only is not None and line.payee_id not in only:
             continue
         _, commitment, bank = next(reversed(_bank_fields(books, line.payee_id)), ("", "", None))
@@ -193,13 +191,18 @@ def position(
     """
     held = {payee: one.reason for payee, one in holds_of(books.accesses()).items()}
     busy = _busy(workspace, books)
-    for line in _owed(workspace, books, held):
-        _, _, bank = next(reversed(_bank_fields(books, line.payee_id)), ("", "", None))
-        why = line.held or (f"in batch {busy[line.payee_id]}" if line.payee_id in busy else "")
-        fitting = bank if not scheme else _fitting(bank, scheme)
-        batch = draft_batch("none", "2000-01", "nobody", [replace(line, held=why, bank=fitting)])
-        left = [one.reason for one in batch.left_out if not batch.payouts]
-        yield line, left[0] if left else ""
+    for line in owed_lines(workspace, books, held):
+        waits, rest = line.parted()
+        if waits:
+            yield waits, WAITS
+        if rest:
+            _, _, bank = next(reversed(_bank_fields(books, line.payee_id)), ("", "", None))
+            why = line.held or (f"in batch {busy[line.payee_id]}" if line.payee_id in busy else "")
+            fitting = bank if not scheme else _fitting(bank, scheme)
+            one = replace(rest, held=why, bank=fitting)
+            batch = draft_batch("none", "2000-01", "nobody", [one])
+            left = [one.reason for one in batch.left_out if not batch.payouts]
+            yield rest, left[0] if left else ""
 
 
 def load(workspace: Workspace, books: LedgerStore, batch_id: str) -> StoredBatch:
@@ -288,42 +291,6 @@ def _busy(workspace: Workspace, books: LedgerStore) -> dict[str, str]:
         for item in load(workspace, books, name).batch.payouts
         if item.state in OPEN_STATES
     }
-
-
-def _owed(workspace: Workspace, books: LedgerStore, holds: Mapping[str, str]) -> list[Owed]:
-    """Read what every payee is owed in each currency, and his threshold."""
-    book = read_agreements(workspace)
-    currencies = currencies_of(workspace)
-    closed = [
-        p for p in sorted({s.entry.period for s in books.entries()})
-        if books.period_status(p) is PeriodStatus.CLOSED
-    ]  # fmt: skip
-    period = closed[-1] if closed else "open"
-    settled = book.to_settle(Period(period)) if closed else book.agreements
-    thresholds = {currency: _thresholds(settled, currency) for currency in currencies}
-    agreed = foreign_agreements(book, workspace.settings.pool.currency)
-    return [
-        Owed(
-            payee_id=(payee := account.removeprefix(chart.PAYABLE_PREFIX)),
-            currency=currency,
-            amount_units=-units,
-            statement_number=paid_on(period, payee, currency, agreed),
-            threshold_units=thresholds[currency].get(payee, 0),
-            held=holds.get(payee, ""),
-        )
-        for currency in currencies
-        for account, units in books.balances(chart.PAYABLE_PREFIX, currency).items()
-        if units
-    ]
-
-
-def _thresholds(agreements: Sequence[Agreement], currency: str) -> dict[str, int]:
-    found: dict[str, int] = defaultdict(int)
-    for agreement in agreements:
-        if agreement.payment_currency == currency:
-            payee = agreement.payee_id
-            found[payee] = max(found[payee], agreement.threshold_units)
-    return found
 
 
 def _bank_fields(books: LedgerStore, payee_id: str) -> list[tuple[str, str, BankAccount]]:

@@ -38,6 +38,7 @@ from reports.payouts.bank import (
 from reports.payouts.errors import PayoutError, TransitionError
 
 FORMAT: Final = "byline-payout-batch/1"
+WAITS: Final = "waits for conversion"
 # Coins: decimal digits of what a bank pays out.
 COIN_DIGITS: Final = {"JPY": 0, "KRW": 0, "CLP": 0, "ISK": 0, "BHD": 3, "KWD": 3, "JOD": 3}
 NEXT: Final[Mapping[str, Mapping[str, str]]] = {
@@ -58,7 +59,10 @@ MONEY_EVENTS: Final = frozenset({"export", "settle", "reject", "return"})
 
 @dataclass(frozen=True)
 class Owed:
-    """What is owed to a payee in one currency, and what is known about paying it."""
+    """What is owed to a payee in one currency, and what is known about paying it.
+
+    `waiting_units` of the amount are not paid in this currency: the next close converts them.
+    """
 
     payee_id: str
     currency: str
@@ -67,6 +71,14 @@ class Owed:
     threshold_units: int = 0
     held: str = ""
     bank: BankAccount | None = None
+    waiting_units: int = 0
+
+    def parted(self) -> tuple[Owed | None, Owed | None]:
+        """Give what waits for conversion and what does not, each None where there is none of it."""
+        rest_units = self.amount_units - self.waiting_units
+        waits = replace(self, amount_units=self.waiting_units) if self.waiting_units else None
+        rest = replace(self, amount_units=rest_units, waiting_units=0) if rest_units else None
+        return waits, rest
 
 
 @dataclass(frozen=True)
@@ -133,12 +145,17 @@ def draft_batch(batch_id: str, period: str, prepared_by: str, owed: Iterable[Owe
         PayoutError: a payee is there twice in one currency.
     """
     payouts, left_out, seen = [], [], set()
-    for line in sorted(owed, key=lambda one: (one.payee_id, one.currency)):
-        key = (line.payee_id, line.currency)
+    for one in sorted(owed, key=lambda one: (one.payee_id, one.currency)):
+        key = (one.payee_id, one.currency)
         if key in seen:
-            raise PayoutError(f"payee {line.payee_id}", f"is there twice in {line.currency}",
+            raise PayoutError(f"payee {one.payee_id}", f"is there twice in {one.currency}",
                               "Add the lines up first")  # fmt: skip
         seen.add(key)
+        waits, line = one.parted()
+        if waits:
+            left_out.append(LeftOut(one.payee_id, one.currency, waits.amount_units, WAITS))
+        if line is None:
+            continue
         coin = _coin_units(line.currency)
         coins = line.amount_units // coin if line.amount_units > 0 else 0
         reason = _why_not(line, coins)

@@ -8,7 +8,8 @@ import pytest
 from flows.books import open_books
 from flows.close import close_period
 from flows.engine import run_night
-from flows.payouts import _owed, draft
+from flows.payout_owed import owed_lines
+from flows.payouts import draft
 from flows.publish import publish_period
 from flows.reperform import reperform
 from ledger import chart
@@ -128,7 +129,9 @@ def test_a_payout_names_the_statement_on_which_its_amount_stands(published):
     workspace = published[0]
     with open_books(workspace) as books:
         batch = draft(workspace, books, "b1", prepared_by="accountant-1").batch
-    stated = {(o.payee_id, o.currency): o.statement_number for o in _owed(workspace, books, {})}
+    stated = {
+        (o.payee_id, o.currency): o.statement_number for o in owed_lines(workspace, books, {})
+    }
     for number, statement in by_number(published).items():
         header = statement.inputs.header
         if statement.closing_units:
