@@ -29,13 +29,12 @@ from tests.benchmarks.llama_setup import cache_root, folder_of
 from tests.benchmarks.small_setup import SETTINGS
 
 TRIED = (
-    "stride:epochs=1",
-    "stride",
-    "stride:subset_min=64:epochs=6",
-    "stride:columns=works:epochs=6",
-    "stride:columns=works:epochs=6:linearity=0:stability=0.1:lr=0.02",
+    "stride:degree=4:epochs=1",
+    "stride:degree=4",
+    "stride:degree=4:subset_min=64:epochs=4:lr=0.02:stability=0.1",
+    "stride:degree=4:columns=works:epochs=4:lr=0.02:stability=0.1",
 )
-LOOKED_AT = 60
+LOOKED_AT, COALITIONS = 60, 20
 
 
 def cell(found: Interval) -> str:
@@ -56,16 +55,15 @@ def main(argv: list[str] | None = None) -> int:
     setup = open_setup(folder)
     truth = setup.truth()
     task = MatrixTask(setup.model, (), setup.corpus, setup.queries)
-    members = truth.kept["creator"]
-    gained = -truth.losses["creator"]  # [R, Q]
+    members = truth.kept["creator"][:COALITIONS]
+    gained = -truth.losses["creator"][:COALITIONS]  # [R, Q]
     print(f"{'setting':66s}{'own':>20s}{'foreign':>20s}{'fidelity':>22s}{'LDS documents':>22s}")
     for name in chosen.methods.split(",")[: 1 if chosen.quick else None]:
         begun = time.process_time()
         (method,) = methods_by_name([name])
         judged = evaluate(method.scores(task).double().numpy(), truth)
-        steered = method.responses(task, members)  # [Q, R]
+        own, foreign, steered = steered_by(method, task, members)
         near = bootstrap([spearman(steered[q], gained[:, q]) for q in range(len(steered))])
-        own, foreign = specific(method, task, members)
         print(
             f"{name:66s}{cell(own):>20s}{cell(foreign):>20s}{cell(near):>22s}"
             f"{cell(judged.lds_documents):>22s}  {time.process_time() - begun:.0f} CPU s",
@@ -74,8 +72,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def specific(method, task: MatrixTask, members: np.ndarray) -> tuple[Interval, Interval]:
-    """Return the drops of documents under operators of their own coalitions and of others."""
+def steered_by(
+    method, task: MatrixTask, members: np.ndarray
+) -> tuple[Interval, Interval, np.ndarray]:
+    """Return the drops of documents under operators of their own coalitions, and of others.
+
+    And those of the outputs under every coalition, [Q, R].
+    """
     config = SteerConfig(
         rank=method.rank, depth=method.depth, epochs=method.epochs, lr=method.lr,
         stability=method.stability, linearity=method.linearity, seed=task.seed,
@@ -86,14 +89,14 @@ def specific(method, task: MatrixTask, members: np.ndarray) -> tuple[Interval, I
             LossModel(task.model.model), task.documents_encoded, torch.from_numpy(members),
             hat.float(), task.model.context, config,
         )  # fmt: skip
+    context = task.model.context
     looked = np.linspace(0, len(members[0]) - 1, LOOKED_AT).astype(int)
-    found = np.stack(
-        [drops(operators, task.documents_encoded[n], task.model.context) for n in looked]
-    )
+    found = np.stack([drops(operators, task.documents_encoded[n], context) for n in looked])
+    outputs = np.stack([drops(operators, row, context) for row in task.queries_encoded])
     inside = members[:, looked].T
     own = [float(row[one].mean()) for row, one in zip(found, inside, strict=True)]
     other = [float(row[~one].mean()) for row, one in zip(found, inside, strict=True)]
-    return bootstrap(own), bootstrap(other)
+    return bootstrap(own), bootstrap(other), outputs
 
 
 if __name__ == "__main__":
