@@ -2,12 +2,13 @@
 
 1. In one period a pool has one rule. Agreements that name two are refused, whichever is right.
 2. A pool on which nobody has a term is divided by `signed_linear/1`.
-3. A pool that fees pay into has its rule in `pools.json`; a term that names another is refused.
+3. A pool that fees pay into has its rule in `pools.json`; a term that names another is refused,
+   for the period that is being closed and with effect backwards for a closed one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date as Date  # noqa: N812 - as everywhere in this room
 
 from contracts.agreement import Agreement, AgreementBook
@@ -15,6 +16,7 @@ from contracts.apportionment import SIGNED_LINEAR
 from contracts.period import Period
 from contracts.terms import Basis
 from flows.errors import CloseError
+from flows.period_files import EQUAL_PER_WORK
 
 DEFAULT_METHOD = SIGNED_LINEAR.name
 
@@ -59,6 +61,28 @@ def check_division(book: AgreementBook, pool_id: str, division: str, period: Per
                 f"takes part in it by {method}; nothing was closed. Write the same rule in both: "
                 f"`method:` in the agreement, `division` in pools.json"
             )
+
+
+def check_closed(book: AgreementBook, rules: Mapping[str, str], period: Period) -> None:
+    """Refuse a term with effect backwards on a pool of fees that was divided by another rule.
+
+    Args:
+        book: the agreements as they are now.
+        rules: the rule of each pool of fees, as the closed period was divided.
+        period: the closed period.
+
+    Raises:
+        CloseError: a term on a pool by influence names another rule.
+    """
+    for pool_id, rule in rules.items():
+        for method, name in _named(book.to_settle(period), pool_id, period):
+            if method != rule != EQUAL_PER_WORK:
+                raise CloseError(
+                    f"{name} takes part in pool {pool_id} by {method} in {period}, which is closed "
+                    f"and was divided by {rule} according to pools.json; nothing was closed. Sign "
+                    f"a version that names {rule} for {period}; for another rule from an open "
+                    f"period on, write a pool of its own in pools.json"
+                )
 
 
 def names_rule(book: AgreementBook, method: str, day: Date) -> bool:

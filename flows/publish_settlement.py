@@ -1,14 +1,17 @@
 """Gather the settlement report of a period: pools, creators, controls; in the pools' currency.
 
-What agreements in other currencies recouped and are owed is on their statements.
+Of agreements in other currencies the sums are told by currency; who recouped and is owed what of
+them is on their statements.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 from contracts.accrual import Standing
 from contracts.period import Period
+from contracts.rate import show_rate
 from flows.artefacts import read_manifest
 from flows.close_plan import ClosePlan, claim_id
 from flows.estimation import INFLUENCE_FORMAT
@@ -16,7 +19,7 @@ from flows.publish_book import BookView
 from flows.publish_inputs import checkpoint_ref, decoys_of, model_versions, pool_of_plan
 from flows.publish_works import creator_shares
 from flows.workspace import Workspace
-from reports.settlement import CreatorLine, SettlementInputs, UsageCounts
+from reports.settlement import CreatorLine, ForeignLine, SettlementInputs, UsageCounts
 
 
 def settlement_inputs(
@@ -60,6 +63,7 @@ def settlement_inputs(
         completeness=_completeness(plan),
         audit_pack=workspace.pack(period.text).name,
         checks=(("Trial balance is zero", "yes"), ("Pools add up to the unit", "yes")),
+        foreign=tuple(foreign_lines(plan)),
     )
 
 
@@ -92,6 +96,28 @@ def creator_lines(plan: ClosePlan) -> tuple[CreatorLine, ...]:
         for creator, share in shares.items()
     ]
     return tuple(sorted(lines, key=lambda line: (-line.earned_units, line.creator_id)))
+
+
+def foreign_lines(plan: ClosePlan) -> Iterator[ForeignLine]:
+    """Give one line for each currency of agreements that is not the pools'."""
+    main = plan.accruals.currency
+    for currency in sorted({result.currency for result in plan.earnings} - {main}):
+        mine = [result for result in plan.earnings if result.currency == currency]
+        names = [result.agreement_id for result in mine]
+        given = [amount for name in names for amount in plan.given[name]]
+        rates = {
+            f"{show_rate(rate.rate)} {rate.to_code} per {rate.from_code} on {rate.rate_on}, "
+            f"{rate.source}"
+            for rate in (amount.rate for amount in given)
+            if rate
+        }
+        yield ForeignLine(
+            currency,
+            sum(pool.units_of(name) for pool in plan.pools for name in names),
+            sum(amount.amount_units for amount in given if amount.rate),
+            "; ".join(sorted(rates)),
+            sum(result.net_units for result in mine),
+        )
 
 
 def _completeness(plan: ClosePlan) -> str:

@@ -46,7 +46,7 @@ from flows.division import (
 from flows.knowledge import Knowledge
 from flows.ownership import Part, with_earlier_terms
 from flows.period_files import EQUAL_PER_WORK
-from flows.pool_rule import rule_of_pool
+from flows.pool_rule import check_closed, rule_of_pool
 from flows.pool_shares import shares_of
 from flows.restate_cause import cause
 from flows.settle import night_parts
@@ -120,7 +120,12 @@ def restate(
 
     Returns:
         The adjustments and where their money comes from.
+
+    Raises:
+        CloseError: a term names another rule than a closed pool of fees was divided by.
     """
+    for item in past:
+        check_closed(now.book, {p.pool_id: p.rule for p in item.division.others}, item.period)
     pools_before = {p.period: restated_pools(p.division, before) for p in past}
     pools_now = {p.period: restated_pools(p.division, now) for p in past}
     affected = _affected(past, pools_before, pools_now, (before.book, now.book))
@@ -302,9 +307,8 @@ def _affected(
     found: set[str] = set()
     for item in past:
         for old, new in zip(before[item.period], now[item.period], strict=True):
-            for name in old.amounts.keys() | new.amounts.keys():
-                if old.amounts.get(name, {}) != new.amounts.get(name, {}):
-                    found.add(name)
+            names = old.amounts.keys() | new.amounts.keys()
+            found |= {n for n in names if old.amounts.get(n, {}) != new.amounts.get(n, {})}
     versions = [{(a.agreement_id, a.version) for a in book.agreements} for book in books]
     found |= {name for name, _ in versions[0] ^ versions[1]}
     found |= {a.agreement_id for a in books[1].agreements if has_fee_per_use(a)}

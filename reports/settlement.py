@@ -5,7 +5,9 @@ the page are checked before it is made:
 
 1. Every pool adds up over its destinations.
 2. The creators' payables add up to what the pools paid.
-3. The page cites the checkpoint, the audit pack and the counts that the nightly
+3. What agreements in other currencies were given of the pools is shown by currency, with
+   its rate and source; unlike currencies are never added up.
+4. The page cites the checkpoint, the audit pack and the counts that the nightly
    manifests give: logged, payable, excluded by reason, quarantined, sampled.
 """
 
@@ -64,6 +66,25 @@ class UsageCounts:
 
 
 @dataclass(frozen=True)
+class ForeignLine:
+    """What agreements in one other currency came to.
+
+    Args:
+        currency: theirs, CODE/SCALE.
+        pool_units: given to them of all pools, in the pools' currency.
+        converted_units: the same in theirs.
+        rate: at what rate, of which day, and who published it; empty where nothing was given.
+        net_units: what they are owed for the period, before conversion into a payment currency.
+    """
+
+    currency: str
+    pool_units: int
+    converted_units: int
+    rate: str
+    net_units: int
+
+
+@dataclass(frozen=True)
 class SettlementInputs:
     """What the page says. Amounts are units of `currency`; see the module docstring.
 
@@ -96,6 +117,7 @@ class SettlementInputs:
     completeness: str = ""
     audit_pack: str = ""
     checks: tuple[tuple[str, str], ...] = ()
+    foreign: tuple[ForeignLine, ...] = ()
 
 
 def settlement_document(inputs: SettlementInputs) -> Document:
@@ -147,6 +169,9 @@ def _blocks(inputs: SettlementInputs) -> Iterator[Block]:
     )
     yield Heading("Creators" if len(inputs.creators) <= TOP_CREATORS else "Largest creators", 2)
     yield _creators(inputs)
+    if inputs.foreign:
+        yield Heading("Agreements in other currencies", 2)
+        yield _foreign(inputs)
     yield Beside(
         (Heading("Method", 2), _method(inputs)), (Heading("Checks", 2), _checks(inputs)), (1, 1)
     )
@@ -246,6 +271,29 @@ def _creator(line: CreatorLine, currency: str) -> Row:
             amount(line.payable_units, currency),
         )
     )
+
+
+def _foreign(inputs: SettlementInputs) -> Table:
+    rows = [
+        Row(
+            (
+                Cell(Currency.parse(line.currency).code),
+                amount(line.pool_units, inputs.currency),
+                Cell(line.rate or "nothing to convert", tone="muted"),
+                amount(line.converted_units, line.currency),
+                amount(line.net_units, line.currency),
+            )
+        )
+        for line in sorted(inputs.foreign, key=lambda line: line.currency)
+    ]
+    columns = (
+        Column("Currency", "left"),
+        Column(f"Of all pools, {Currency.parse(inputs.currency).code}", "right"),
+        Column("Rate", "left", "1fr"),
+        Column("Converted", "right"),
+        Column("Owed", "right"),
+    )
+    return Table(columns, tuple(rows), small=True)
 
 
 def _method(inputs: SettlementInputs) -> Facts:

@@ -9,7 +9,13 @@ from pypdf import PdfReader
 from contracts.split import split_by_weights
 from reports.errors import StatementDoesNotFootError, TrialBalanceError
 from reports.render.pdf import render_pdf
-from reports.settlement import CreatorLine, SettlementInputs, UsageCounts, settlement_document
+from reports.settlement import (
+    CreatorLine,
+    ForeignLine,
+    SettlementInputs,
+    UsageCounts,
+    settlement_document,
+)
 from reports.trial_balance import (
     AccountBalance,
     build_trial_balance,
@@ -64,6 +70,27 @@ def test_the_settlement_report_is_one_page():
     text = pages[0].extract_text()
     assert "31 others" in text
     assert "user:controller" in text
+
+
+def test_agreements_in_other_currencies_are_told_by_currency_with_rate_and_source():
+    """On the same page, each sum in its own currency; without any there is no such table."""
+    told = "0.9 EUR per USD on 2026-11-30, ECB"
+    lines = (
+        ForeignLine("EUR/2", 12_345_678, 1_111, told, 900),
+        ForeignLine("ISK/0", 0, 0, "", 77),
+    )
+    document = settlement_document(settlement(foreign=lines))
+    pages = PdfReader(io.BytesIO(render_pdf(document))).pages
+    text = " ".join(pages[0].extract_text().split())
+    assert len(pages) == 1
+    assert f"EUR 12.345678 {told} 11.11 9.00" in text
+    assert "ISK 0.000000 nothing to convert 0 77" in text
+    assert (
+        "other currencies"
+        not in PdfReader(io.BytesIO(render_pdf(settlement_document(settlement()))))
+        .pages[0]
+        .extract_text()
+    )
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,30 @@ def test_a_term_on_a_pool_of_fees_that_names_another_rule_than_the_pool_is_refus
         close(workspace, "2026-01")
 
 
+def test_a_rule_agreed_backwards_for_a_closed_pool_of_fees_is_refused(workspace):
+    """January's fee was divided by the sum; anna alone signs the other rule for it in February."""
+    both = (
+        "terms:",
+        "  - {term_id: out, then: {basis: pool_share, pool: main}}",
+        "  - {term_id: fee, then: {basis: pool_share, pool: fees%s}}",
+    )
+    agree(workspace, "anna", *both[:2], both[2] % "")
+    agree(workspace, "bo", *both[:2], both[2] % "")
+    training_pool(workspace, "signed_linear/1")
+    settle(workspace, "2026-01-05", NIGHT, positive=POSITIVELY)
+    close(workspace, "2026-01")
+    assert owed(workspace, "anna") == 900 + 900
+    agree(workspace, "anna", *both[:2], both[2] % f", {POSITIVE}", version=2)
+    settle(workspace, "2026-02-05", NIGHT, positive=POSITIVELY)
+    told = r"agr-anna v2 takes part in pool fees by per_output_positive/1 in 2026-01, which is clos"
+    with pytest.raises(CloseError, match=told):
+        close(workspace, "2026-02")
+    assert owed(workspace, "anna") == 900 + 900
+    agree(workspace, "anna", *both[:2], both[2] % "", version=3)
+    close(workspace, "2026-02")
+    assert owed(workspace, "anna") == 900 + 900 + 900
+
+
 def test_one_pool_has_one_rule(workspace):
     """Anna's agreement names one rule and bo's the other; both are named, nothing is closed."""
     agree(workspace, "anna", BY_POSITIVE)

@@ -11,6 +11,7 @@ from flows.engine import run_night
 from flows.payout_owed import owed_lines
 from flows.payouts import draft
 from flows.publish import publish_period
+from flows.publish_settlement import foreign_lines
 from flows.reperform import reperform
 from ledger import chart
 from ledger.audit import run_verify
@@ -138,6 +139,19 @@ def test_a_payout_names_the_statement_on_which_its_amount_stands(published):
             key = header.payee_id, header.currency
             assert stated[key] == f"2026-10/{number}"
     assert {item.statement_number for item in batch.payouts} <= set(stated.values())
+
+
+def test_the_settlement_report_tells_the_sums_in_euros(published):
+    """Two shares of the pool at one rate, and what fees and shares come to together."""
+    plan = published[1].plan
+    (line,) = foreign_lines(plan)
+    names = ("agr-pkg-00", "agr-pkg-04")
+    assert line.currency == EURO
+    assert line.pool_units == sum(plan.pools[0].units_of(name) for name in names) > 0
+    assert abs(line.converted_units - line.pool_units * Fraction(9, 10)) <= 1
+    assert line.rate == "0.9 EUR per USD on 2026-10-30, ECB"
+    euros = [result for result in plan.earnings if result.currency == EURO]
+    assert line.net_units == sum(result.net_units for result in euros) > line.converted_units
 
 
 def test_the_pack_proves_and_repeats_every_conversion(published):
