@@ -279,3 +279,27 @@ def test_what_was_carried_in_the_agreements_currency_is_converted_with_the_next_
     result = by_party(close(workspace, "2026-02"))["anna"]
     assert (result.converted_from_units, result.payable_units) == (3000, 2700)
     assert (owed(workspace, "anna"), owed(workspace, "anna", "EUR/2")) == (0, 2700)
+
+
+def test_a_restated_share_is_rounded_by_itself_and_what_is_taken_back_is_what_was_given(workspace):
+    """0.01 USD a month is 0.4 cents; January's 0.04 more are 2.0 - 0.4: 0.02 to and fro."""
+    rates(workspace, *(("USD", "EUR", f"2026-0{month}-26", "0.4") for month in range(1, 5)))
+    in_euros(workspace, "anna", POOL % "")
+    sums = []
+    for month, found in enumerate((False, True, False, True), start=1):
+        works = {"w1": {"anna": "1"}, "w2": {"anna": "1"} if found else {}}
+        write_works(workspace, works, w2={"unclaimed": not found})
+        settle(workspace, f"2026-0{month}-05", {"w1": 1} | ({"w2": 4} if month == 1 else {}))
+        adjusted = close(workspace, f"2026-0{month}").plan.restatement.adjustments
+        change = sum(a.amount_units for a in adjusted.get("agr-anna", ()))
+        sums.append((owed(workspace, "anna", "EUR/2"), change))
+    # Shares of 0, 1, 0 and 1 cents: 1.6 in all, rounded as they came. March's 0.02 are owed back.
+    assert sums == [(0, 0), (1 + 2, 2), (3, -2), (3 + 1 + 2 - 2, 2)]
+    # A restatement is expense in euros and less expense in dollars: nothing of it was exchanged.
+    assert standing(workspace, chart.ROYALTY_EXPENSE) == -(5 + 3 - 4)
+    assert standing(workspace, chart.ROYALTY_EXPENSE, "EUR/2") == -2
+    account = chart.exchange("USD/2", "EUR/2")
+    assert (standing(workspace, account), standing(workspace, account, "EUR/2")) == (4, -2)
+    with open_books(workspace) as books:
+        for currency in ("USD/2", "EUR/2"):
+            assert sum(line.balance_units for line in books.trial_balance(currency)) == 0
