@@ -51,9 +51,9 @@ class UnrolledInfluence:
         "the training run about five times, three more to measure smoothness; once for all "
         "outputs together; two root-of-steps states of weights and moments in memory",
         "a derivative: right for small changes of documents' weights, less for leaving them out, "
-        "and little where training jumps; adds up to zero over the corpus, so it says who gave more "
-        "than others of his size, not how much all gave; with outputs=sum it does not tell the "
-        "outputs apart",
+        "and little where training jumps; adds up to zero over the corpus, so it says who gave "
+        "more than others of his size, not how much all gave; with outputs=sum it does not tell "
+        "the outputs apart",
     )
 
     def scores(self, task: MatrixTask) -> Tensor:
