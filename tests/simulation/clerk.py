@@ -56,14 +56,19 @@ class Clerk:
     """The clerk's books: deals, sheets and accounts, and what every closed month came to."""
 
     def __init__(self):
-        # creator -> {"from", "to", "rates": [(month, percent)]}, and "where": the only territory
+        # creator -> {"from", "to", "rates": [(month, percent)]}, and "where": the only territory,
+        # "in": another currency than the pools', "least": the minimum of its first twelve months
         self.deals = {}
+        self.exchange = {}  # (currency, month) -> its units for one of the pools'
         self.sheets = {}  # work -> [(creator, share, first month)]
         self.owed = defaultdict(int)
         self.unrecouped = defaultdict(int)
         self.debit = defaultdict(int)
         self.suspense = defaultdict(int)
-        self.expense = 0
+        self.expense = defaultdict(int)  # by currency; "" is the pools'
+        self.exchanged = defaultdict(lambda: [0, 0])  # out of the pools', into the other
+        self.left = defaultdict(Fraction)  # (creator, pool) -> what rounding left, to be added
+        self.year = defaultdict(int)
         self.months = {}
 
     def owners(self, work, month):
@@ -146,22 +151,43 @@ class Clerk:
                 weights[work][holder] += part
             record[name] = {"held": held, "original": held, "weights": weights}
         adjusted = self._correct(month)
-        record["royalty"] = royalty = self._royalties(month, record)
-        for creator in sorted(self.deals):
-            mine = royalty.get(creator, 0)
+        record["royalty"] = self._royalties(month, record)
+        self.expense[""] += pool + fee
+        earned = self._earn(month, record)
+        for creator, deal in sorted(self.deals.items()):
+            mine = earned[creator]
+            self.year[creator] += mine + adjusted[creator]
+            if deal.get("least") and month == deal["from"] + 11:
+                top_up = max(deal["least"] - self.year[creator], 0)
+                self.expense[self.currency(creator)] += top_up
+                mine += top_up
             taken = min(mine, self.unrecouped[creator])
             self.unrecouped[creator] -= taken
             balance = mine - taken + adjusted[creator] - self.debit[creator]
             owes = max(-balance, 0)
             self.owed[creator] += mine - taken + adjusted[creator] + owes - self.debit[creator]
             self.debit[creator] = owes
-        given = sum(
-            part
-            for name in POOLS
-            for (holder, _), part in record[name]["held"].items()
-            if holder not in NOBODY
-        )
-        self.expense += pool + fee + sum(royalty.values()) - given
+
+    def currency(self, creator):
+        """Name the currency of a creator's deal; "" is the pools'."""
+        return self.deals[creator].get("in", "")
+
+    def _earn(self, month, record):
+        """Pay the month's royalties; what is converted keeps what its rounding leaves."""
+        earned = defaultdict(int)
+        for pool in POOLS:
+            for creator, units in self._given(record[pool]).items():
+                mine, currency = units, self.currency(creator)
+                if currency and units:
+                    exact = units * self.exchange[currency, month] + self.left[creator, pool]
+                    mine = round_even(exact)
+                    self.left[creator, pool] = exact - mine
+                    self.exchanged[currency][0] -= units
+                    self.exchanged[currency][1] += mine
+                royalty = round_even(Fraction(mine * self.rate(creator, month), 100))
+                self.expense[currency] += royalty - mine
+                earned[creator] += royalty
+        return earned
 
     def _divide(self, parts, pool, unexplained):
         """Give what every holder and work gets of a pool of the month."""
@@ -189,15 +215,21 @@ class Clerk:
                 self.suspense[holder] += units
         return held
 
+    def _given(self, divided):
+        """Add up what every creator was given of a pool."""
+        given = defaultdict(int)
+        for (holder, _), units in divided["held"].items():
+            if holder not in NOBODY:
+                given[holder.removeprefix("agr-")] += units
+        return given
+
     def _royalties(self, month, record):
-        """Apply each deal's rate to what it was given of each pool of a month."""
+        """Apply each deal's rate to what it was given of each pool of a month, by itself."""
         royalty = defaultdict(int)
         for pool in POOLS:
-            given = defaultdict(int)
-            for (holder, _), units in record[pool]["held"].items():
-                if holder not in NOBODY:
-                    given[holder.removeprefix("agr-")] += units
-            for creator, units in given.items():
+            for creator, units in self._given(record[pool]).items():
+                if currency := self.currency(creator):
+                    units = round_even(units * self.exchange[currency, month])  # noqa: PLW2901
                 royalty[creator] += round_even(Fraction(units * self.rate(creator, month), 100))
         return royalty
 
@@ -218,12 +250,12 @@ class Clerk:
                     for (holder, _), units in held.items():
                         if holder in NOBODY:
                             self.suspense[holder] += sign * units
-                            self.expense += sign * units
+                            self.expense[""] += sign * units
             record["royalty"] = royalty = self._royalties(month, record)
             for creator in royalty.keys() | before.keys():
                 units = royalty.get(creator, 0) - before.get(creator, 0)
                 adjusted[creator] += units
-                self.expense += units
+                self.expense[self.currency(creator)] += units
         return adjusted
 
     def _held_now(self, record, now):

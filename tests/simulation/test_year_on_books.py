@@ -1,8 +1,9 @@
 """A year of months on real books equals the clerk's to the unit, account by account.
 
 Deals start, change and end in the middle of the year, some with effect backwards, some for one
-territory only; logs come late, nights are taken back, works are claimed twice and decided, works
-without an owner are matched. Revenue is divided by signed_linear/1, a fee by per_output_positive/1.
+territory only, some in another currency than the pools'; logs come late, nights are taken back,
+works are claimed twice and decided, works without an owner are matched. Revenue is divided by
+signed_linear/1, a fee by per_output_positive/1.
 A failing seed is in the name of the test; add it to SEEDS.
 """
 
@@ -21,6 +22,8 @@ from tests.simulation.paper import agree, close, paper_workspace, settle
 
 MONTHS = 12
 FEE = 1_234_567
+# The clerk's names of currencies, and the books': pools are in dollars.
+CURRENCIES = {"": "USD/2", "EUR": "EUR/2", "ISK": "ISK/0"}
 
 
 class Year:
@@ -32,6 +35,7 @@ class Year:
         self.clerk = Clerk()
         self.names = [f"c{number:03d}" for number in range(creators)]
         self.plans = [self.plan(name) for name in self.names]
+        self.go_abroad(random.Random(f"{seed}/abroad"))
         self.orphans = {f"x{n}": self.rng.randrange(2, MONTHS) for n in range(creators // 10)}
         self.disputes = []
         for number, name in enumerate(self.names):
@@ -65,6 +69,31 @@ class Year:
             "is_never": rng.random() < 0.1,
         }
 
+    def go_abroad(self, rng):
+        """Draw deals in euros and kroner, some with a minimum, and every month's rates."""
+        rows = []
+        for month in range(MONTHS):
+            # The last of a month may be a Sunday: the rate of the days before holds.
+            on = day(month, 26)
+            for currency, least, most in (("EUR", 8000, 9999), ("ISK", 1_200_000, 1_400_000)):
+                parts = rng.randint(least, most)
+                decimals = f"{parts // 10_000}.{parts % 10_000:04d}"
+                rows.append({"from": "USD", "to": currency, "on": on, "rate": decimals})
+                # A krona has no smaller coin, a dollar 100.
+                units = Fraction(parts, 10_000) / (100 if currency == "ISK" else 1)
+                self.clerk.exchange[currency, month] = units
+        rates = [row | {"source": "ECB"} for row in rows]
+        text = json.dumps({"format": "byline-rates/1", "rates": rates})
+        (self.workspace.root / "rates.json").write_text(text, encoding="utf-8")
+        for plan in self.plans:
+            plan["in"] = rng.choice(["", "", "", "EUR", "ISK"])
+            whole_year = plan["from"] == 0 and plan["to"] is None and not plan["change"]
+            plan["least"] = whole_year and rng.choice([0, 0, rng.randint(1000, 900_000)])
+        # Whatever is drawn, three deals of the whole year are there, with minimums out of reach.
+        always = {"signed": 0, "from": 0, "to": None, "change": None, "is_never": False}
+        for plan, currency in zip(self.plans, CURRENCIES, strict=False):
+            plan.update(always | {"in": currency, "least": 9_000_000})
+
     def sign(self, month):
         """Write the agreements and versions that are signed in a month, and tell the clerk."""
         for plan in self.plans:
@@ -72,7 +101,7 @@ class Year:
             known = self.clerk.deals.get(name)
             if plan["signed"] == month and not plan["is_never"]:
                 self.write(plan, 1, plan["from"], plan["percent"])
-                deal = {"from": plan["from"], "to": plan["to"], "where": plan["where"]}
+                deal = {key: plan[key] for key in ("from", "to", "where", "in", "least")}
                 self.clerk.deals[name] = deal | {"rates": [(plan["from"], plan["percent"])]}
                 self.clerk.unrecouped[name] += plan["advance"]
             elif known and plan["change"] and month == max(plan["changed"], plan["signed"] + 1):
@@ -87,14 +116,20 @@ class Year:
         if plan["advance"]:
             units = plan["advance"]
             paid = day(plan["from"], 1)
-            amount = f"{units // 100}.{units % 100:02d}"
-            lines.append(f"advances: [{{advance_id: a, amount: {amount}, paid_on: {paid}}}]")
+            advance = f"advance_id: a, amount: {amount(units, plan['in'])}, paid_on: {paid}"
+            lines.append(f"advances: [{{{advance}}}]")
+        if plan["least"]:
+            least = amount(plan["least"], plan["in"])
+            lines.append(f"guarantee: {{amount: {least}, prorated: false}}")
         only = f"if: {{territory: [{plan['where']}]}}, " if plan["where"] else ""
         lines += ["terms:"]
         for pool, rule in (("main", "signed_linear/1"), ("fees", "per_output_positive/1")):
             then = f"basis: pool_share, pool: {pool}, rate: {percent}%, method: {rule}"
             lines += [f"  - {{term_id: {pool}, {only}then: {{{then}}}}}"]
-        agree(self.workspace, plan["name"], *lines, version=version, starts=day(starts, 1))
+        path = agree(self.workspace, plan["name"], *lines, version=version, starts=day(starts, 1))
+        text = path.read_text(encoding="utf-8")
+        currency = CURRENCIES[plan["in"]]
+        path.write_text(text.replace("currency: USD/2", f"currency: {currency}"), encoding="utf-8")
 
     def own(self, month):
         """Match what is found in a month, open a dispute and decide the older ones."""
@@ -228,27 +263,50 @@ class Year:
 
     def compare(self, month):
         """Hold every account of the books against the clerk's."""
-        clerk, where = self.clerk, (self.seed, month)
-        with open_books(self.workspace) as books:
-            found = {line.account_id: line.balance_units for line in books.trial_balance("USD/2")}
-        assert sum(found.values()) == 0, where
-        expected = {chart.ROYALTY_EXPENSE: clerk.expense}
-        for name in self.names:
-            expected[chart.royalties_payable(name)] = -clerk.owed[name]
-            expected[chart.royalty_advances(name)] = clerk.unrecouped[name]
-            expected[chart.debit_balance(name)] = clerk.debit[name]
-            expected[chart.accrued(name)] = 0
+        clerk = self.clerk
+        for name, currency in CURRENCIES.items():
+            expected = {chart.ROYALTY_EXPENSE: clerk.expense[name]}
+            for creator in self.names:
+                mine = clerk.deals.get(creator, {}).get("in", "") == name
+                expected[chart.royalties_payable(creator)] = -clerk.owed[creator] * mine
+                expected[chart.royalty_advances(creator)] = clerk.unrecouped[creator] * mine
+                expected[chart.debit_balance(creator)] = clerk.debit[creator] * mine
+                expected[chart.accrued(creator)] = 0
+            if name:
+                expected[chart.exchange("USD/2", currency)] = clerk.exchanged[name][1]
+            else:
+                expected |= self.suspense()
+            self.hold_against(currency, expected, (self.seed, month, currency))
+
+    def suspense(self):
+        """Give what stands with nobody, and what went to other currencies."""
+        clerk = self.clerk
         accounts = (chart.UNLICENSED, chart.UNMATCHED, chart.DISPUTED, chart.UNEXPLAINED)
-        for name, account in zip(
-            ("unlicensed", "unmatched", "disputed", "unexplained"), accounts, strict=True
-        ):
-            expected[account] = -clerk.suspense[name]
+        names = ("unlicensed", "unmatched", "disputed", "unexplained")
+        expected = {
+            account: -clerk.suspense[name] for name, account in zip(names, accounts, strict=True)
+        }
+        for name in filter(None, CURRENCIES):
+            account = chart.exchange("USD/2", CURRENCIES[name])
+            expected[account] = clerk.exchanged[name][0]
+        return expected
+
+    def hold_against(self, currency, expected, where):
+        """Compare the accounts of one currency."""
+        with open_books(self.workspace) as books:
+            found = {line.account_id: line.balance_units for line in books.trial_balance(currency)}
+        assert sum(found.values()) == 0, where
         wrong = {
             name: (found.get(name, 0), units)
             for name, units in expected.items()
             if found.get(name, 0) != units
         }
         assert not wrong, (where, wrong)
+
+
+def amount(units, currency):
+    """Write an amount of a currency; a krona has no smaller coin."""
+    return str(units) if currency == "ISK" else f"{units // 100}.{units % 100:02d}"
 
 
 def period(month):
