@@ -55,6 +55,7 @@ OTHER_CLASS = "other"
 PPT = 10**12
 _DRAW_MAX = 1 << 256
 _BATCH_ROWS = 500_000
+_TEXT_ROWS = 50_000
 
 SAMPLE_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "event_id": pl.String,
@@ -344,10 +345,10 @@ def _draw_batch(frame: pl.DataFrame, seed: bytes) -> pl.DataFrame:
     ).filter(pl.Series(inside, dtype=pl.Boolean))
 
 
-def _batches(frame: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+def _batches(frame: pl.LazyFrame, size: int = _BATCH_ROWS) -> Iterator[pl.DataFrame]:
     """Read a lazy table in pieces of bounded size, in the order of its rows."""
     empty = True
-    for batch in frame.collect_batches(chunk_size=_BATCH_ROWS, maintain_order=True):
+    for batch in frame.collect_batches(chunk_size=size, maintain_order=True):
         empty = False
         yield batch
     if empty:
@@ -356,12 +357,14 @@ def _batches(frame: pl.LazyFrame) -> Iterator[pl.DataFrame]:
 
 def _with_texts(rows: pl.DataFrame, outputs: Path) -> pl.DataFrame:
     """Add prompt and output text to the sampled rows, reading no other record's text."""
-    ids = rows.lazy().select("event_id")
-    texts = (
-        pl.scan_parquet(outputs)
-        .select("event_id", "prompt_text", "output_text")
-        .join(ids, on="event_id", how="semi")
-        .collect(engine="streaming")
-    )
+    named = ("event_id", "prompt_text", "output_text")
+    ids = rows.select("event_id")
+    # As rows of Python: strings cut out of a piece would keep all of its texts alive.
+    found = [
+        row
+        for piece in _batches(pl.scan_parquet(outputs).select(named), _TEXT_ROWS)
+        for row in piece.join(ids, on="event_id", how="semi").iter_rows()
+    ]
+    texts = pl.DataFrame(found, schema=dict.fromkeys(named, pl.String), orient="row")
     joined = rows.join(texts, on="event_id", how="left").sort("event_id")
     return joined.select(list(SAMPLE_SCHEMA)).cast(SAMPLE_SCHEMA)  # type: ignore[arg-type]
