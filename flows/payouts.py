@@ -29,7 +29,6 @@ from ledger.store import LedgerStore
 from reports.payouts.bank import Address, BankAccount
 from reports.payouts.batch import (
     NEXT,
-    WAITS,
     LeftOut,
     Owed,
     Payout,
@@ -193,8 +192,7 @@ def position(
     busy = _busy(workspace, books)
     for line in owed_lines(workspace, books, held):
         waits, rest = line.parted()
-        if waits:
-            yield waits, WAITS
+        yield from waits
         if rest:
             _, _, bank = next(reversed(_bank_fields(books, line.payee_id)), ("", "", None))
             why = line.held or (f"in batch {busy[line.payee_id]}" if line.payee_id in busy else "")

@@ -39,6 +39,7 @@ from reports.payouts.errors import PayoutError, TransitionError
 
 FORMAT: Final = "byline-payout-batch/1"
 WAITS: Final = "waits for conversion"
+CARRIED: Final = "below the threshold of its agreement, carried forward"
 # Coins: decimal digits of what a bank pays out.
 COIN_DIGITS: Final = {"JPY": 0, "KRW": 0, "CLP": 0, "ISK": 0, "BHD": 3, "KWD": 3, "JOD": 3}
 NEXT: Final[Mapping[str, Mapping[str, str]]] = {
@@ -62,6 +63,8 @@ class Owed:
     """What is owed to a payee in one currency, and what is known about paying it.
 
     `waiting_units` of the amount are not paid in this currency: the next close converts them.
+    `carried_units` of it are below the thresholds of several agreements, which carry them forward;
+    together they may be above, and are not paid for that.
     """
 
     payee_id: str
@@ -72,13 +75,15 @@ class Owed:
     held: str = ""
     bank: BankAccount | None = None
     waiting_units: int = 0
+    carried_units: int = 0
 
-    def parted(self) -> tuple[Owed | None, Owed | None]:
-        """Give what waits for conversion and what does not, each None where there is none of it."""
-        rest_units = self.amount_units - self.waiting_units
-        waits = replace(self, amount_units=self.waiting_units) if self.waiting_units else None
-        rest = replace(self, amount_units=rest_units, waiting_units=0) if rest_units else None
-        return waits, rest
+    def parted(self) -> tuple[list[tuple[Owed, str]], Owed | None]:
+        """Give what is not paid now, with the reason, and what is left (None where nothing is)."""
+        kept = [(self.waiting_units, WAITS), (self.carried_units, CARRIED)]
+        waits = [(replace(self, amount_units=units), why) for units, why in kept if units]
+        units = self.amount_units - self.waiting_units - self.carried_units
+        rest = replace(self, amount_units=units, waiting_units=0, carried_units=0)
+        return waits, rest if units else None
 
 
 @dataclass(frozen=True)
@@ -152,8 +157,7 @@ def draft_batch(batch_id: str, period: str, prepared_by: str, owed: Iterable[Owe
                               "Add the lines up first")  # fmt: skip
         seen.add(key)
         waits, line = one.parted()
-        if waits:
-            left_out.append(LeftOut(one.payee_id, one.currency, waits.amount_units, WAITS))
+        left_out += [LeftOut(w.payee_id, w.currency, w.amount_units, why) for w, why in waits]
         if line is None:
             continue
         coin = _coin_units(line.currency)

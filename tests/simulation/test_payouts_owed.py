@@ -9,6 +9,7 @@ from flows.books import open_books
 from flows.payout_events import record_event
 from flows.payouts import draft, position, put_bank
 from reports.payouts.bank import BankAccount
+from reports.payouts.batch import CARRIED
 from tests.simulation.paper import agree, close, owed, settle, write_works
 
 POOL = "terms: [{term_id: pool, then: {basis: pool_share, pool: main}}]"
@@ -76,3 +77,17 @@ def test_without_the_last_closes_file_nothing_is_drafted(workspace):
     (workspace.root / "closes" / "2026-01.json").unlink()
     with pytest.raises(ArtefactMissingError, match=r"2026-01\.json"):
         drafted(workspace, "b1")
+
+
+def test_sums_below_the_thresholds_of_two_agreements_are_not_paid_together(workspace):
+    """4.00 and 5.00 are carried forward, each below its 6.00; 9.00 are owed, none of it is paid."""
+    payment = "payment: {currency: USD/2, threshold: 6.00}"
+    agree(workspace, "anna", payment, POOL)
+    agree(workspace, "bo", "payee: anna", payment, POOL)
+    settle(workspace, "2026-01-05", {"w1": 400, "w2": 500})
+    close(workspace, "2026-01")
+    assert owed(workspace, "anna") == 900
+    assert drafted(workspace, "b1")[:2] == (set(), {("USD/2", 900, CARRIED)})
+    settle(workspace, "2026-02-05", {"w1": 300})
+    close(workspace, "2026-02")
+    assert drafted(workspace, "b2")[:2] == ({("USD/2", 700)}, {("USD/2", 500, CARRIED)})
