@@ -200,10 +200,10 @@ def test_every_deployment_runs_to_its_end_by_a_worker(month, tmp_path):
     result = close_period(plain, PERIOD, **PEOPLE)
     with open_books(month.workspace) as books:
         notes = [stored.root.hex() for stored in books.checkpoints()]
-        (access,) = [row.access for row in books.accesses()]
+        seen = [row.access for row in books.accesses()]
     assert result.checkpoint.root_hex in notes
     asked = ("auditor-1", "export", f"reports/{PERIOD}")
-    assert (access.actor, access.action, access.object_id) == asked
+    assert [(one.actor, one.action, one.object_id) for one in seen].count(asked) == 1, seen
 
 
 @pytest.mark.slow
