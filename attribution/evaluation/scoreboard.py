@@ -7,6 +7,8 @@
    at a time.
 3. A method that sums over checkpoints is judged at the end point alone as well.
 4. A method that cannot run here is a row that says why, never a missing row.
+5. Rows do not depend on one another, so several processes may make them; readings of
+   one measurement are made by the same one.
 
 Cost is processor seconds, all threads together, and bytes the method stored.
 """
@@ -15,8 +17,10 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +35,7 @@ from attribution.evaluation.coverage import LEVELS, covered_percent
 from attribution.evaluation.lds import ceilings, evaluate, true_shares
 from attribution.evaluation.patch import PatchConfig, tail_patch
 from attribution.evaluation.probes import ProbeCorpus, decoys_of, gains, probe_corpus
-from attribution.evaluation.scored import Scored, end_scores, score
+from attribution.evaluation.scored import Scored, cache_file, end_scores, score
 from attribution.evaluation.setup import EvaluationSetup
 from attribution.evaluation.top_removal import TopRemoval
 from attribution.evaluation.truth import Truth
@@ -45,6 +49,8 @@ from attribution.tokens import encode_document
 FORMAT = "byline-scoreboard/2"
 Nats = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
+Rows = list[tuple[int, dict[str, Any]]]
+_OPEN: list[_Board] = []  # in a process that makes rows: its board
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class BoardConfig:
         top: documents of the top-k removal, which retrains twice a method; 0 for none.
         top_of: names of the methods that it is made for; all when empty.
         seed: for methods and controls that draw.
+        processes: rows that are made at the same time, each on its part of the threads.
     """
 
     cache: Path
@@ -75,6 +82,7 @@ class BoardConfig:
     top: int = 0
     top_of: tuple[str, ...] = ()
     seed: int = 0
+    processes: int = 1
 
 
 def judge_methods(
@@ -100,11 +108,14 @@ def judge_methods(
         (what the scores alone took).
     """
     board = _Board(setup, truth, config)
-    rows = []
-    for number, (label, method) in enumerate(zip(labels(methods), methods, strict=True)):
-        progress(label, number, len(methods))
-        rows.append({**board.row(method), "name": label, "method": method.name})
+    made: dict[int, dict[str, Any]] = {}
+    named = labels(methods)
+    for found in _beside(board, methods) if config.processes > 1 else _in_turn(board, methods):
+        for place, row in found:
+            made[place] = {**row, "name": named[place], "method": methods[place].name}
+            progress(named[place], len(made), len(methods))
     progress("done", len(methods), len(methods))
+    rows = [made[place] for place in range(len(methods))]
     coalition = truth.banzhaf if len(truth.losses.get("creator", ())) >= 10 else None
     controls = board.controls()
     return {
@@ -127,6 +138,44 @@ def judge_methods(
         "cpu_seconds": sum(board.worked.values()),
         "levels": list(LEVELS),
     }
+
+
+def _in_turn(board: _Board, methods: Sequence[Method]) -> Iterator[Rows]:
+    """Make one row after the other."""
+    for place, method in enumerate(methods):
+        yield [(place, board.row(method))]
+
+
+def _beside(board: _Board, methods: Sequence[Method]) -> Iterator[Rows]:
+    """Make rows in several processes; those that need most begin."""
+    board.shared()
+    shared: dict[Path, list[tuple[int, Method]]] = {}
+    for place, method in enumerate(methods):
+        file = cache_file(board.setup, method, board.task, board.config.cache)
+        shared.setdefault(file, []).append((place, method))
+    tasks = sorted(shared.values(), key=lambda task: -len(task[0][1].declared.needs))
+    processes = board.config.processes
+    threads = max(1, torch.get_num_threads() // processes)
+    given = (board.setup, board.truth, board.config, threads)
+    # Spawned, because a forked child inherits torch's threads in a state it cannot use.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, _open_board, given) as pool:
+        for done in as_completed([pool.submit(_rows_of, task) for task in tasks]):
+            rows, spent, worked = done.result()
+            board.spent |= spent
+            board.worked |= worked
+            yield rows
+
+
+def _open_board(setup: EvaluationSetup, truth: Truth, config: BoardConfig, threads: int) -> None:
+    torch.set_num_threads(threads)
+    _OPEN.append(_Board(setup, truth, config))
+
+
+def _rows_of(task: Sequence[tuple[int, Method]]) -> tuple[Rows, dict[str, float], dict[str, float]]:
+    (board,) = _OPEN
+    rows = [(place, board.row(method)) for place, method in task]
+    return rows, board.spent, board.worked
 
 
 def _spread(checkpoints: Sequence[Path], count: int) -> tuple[Path, ...]:
@@ -196,6 +245,12 @@ class _Board:
             said["top_removal"] = self.top.of_scores(found.scores)
             self.spent |= self.top.spent
         return said | self._probed(method, said["passes"])
+
+    def shared(self) -> None:
+        """Make what several rows read, so that no two processes make it."""
+        self.controls()
+        if self.top is not None:
+            self.top.controls()
 
     def controls(self) -> dict[str, Any]:
         """Return what is measured without any method."""

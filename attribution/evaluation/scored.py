@@ -62,7 +62,8 @@ def end_scores(setup: EvaluationSetup, method: Method, task: MatrixTask, cache: 
     return _made(setup, method, replace(task, checkpoints=()), cache)
 
 
-def _made(setup: EvaluationSetup, method: Method, task: MatrixTask, cache: Path) -> Scored:
+def cache_file(setup: EvaluationSetup, method: Method, task: MatrixTask, cache: Path) -> Path:
+    """Return the file that keeps a method's scores; readings of one measurement share it."""
     readings = method.readings if isinstance(method, Reread) else ()
     said = {
         "method": method.name,
@@ -76,7 +77,11 @@ def _made(setup: EvaluationSetup, method: Method, task: MatrixTask, cache: Path)
         "damping": task.damping,
         "seed": task.seed,
     }
-    path = cache / f"{method.name}-{sha256_of(canonical_json(said))[:16]}.npz"
+    return cache / f"{method.name}-{sha256_of(canonical_json(said))[:16]}.npz"
+
+
+def _made(setup: EvaluationSetup, method: Method, task: MatrixTask, cache: Path) -> Scored:
+    path = cache_file(setup, method, task, cache)
     if not path.exists():
         stored = path.with_suffix(".stored")
         begun, cpu = time.perf_counter(), time.process_time()

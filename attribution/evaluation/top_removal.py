@@ -70,6 +70,11 @@ class TopRemoval:
             self.run, np.ones(len(self.run.rows), dtype=bool), self.cache, self.spent
         )
 
+    def controls(self) -> None:
+        """Make the retrains that every method is compared with."""
+        assert self.full.size
+        self._without(self.random())
+
     def of_scores(self, scores: Nats) -> dict[str, Any]:
         """Return control -> mean rise of the loss in nats a query, with its interval.
 
@@ -80,12 +85,14 @@ class TopRemoval:
         chosen = {"top": best, "random": self.random(), "same": self.same(best)}
         found = {}
         for name, places in chosen.items():
-            mask = np.ones(len(self.run.rows), dtype=bool)
-            mask[places] = False
-            losses = losses_without(self.run, mask, self.cache, self.spent)
-            rise = bootstrap(list(losses - self.full))
+            rise = bootstrap(list(self._without(places) - self.full))
             found[name] = {"mean": rise.mean, "low": rise.low, "high": rise.high}
         return found
+
+    def _without(self, places: NDArray[np.int64]) -> Nats:
+        mask = np.ones(len(self.run.rows), dtype=bool)
+        mask[places] = False
+        return losses_without(self.run, mask, self.cache, self.spent)
 
     def random(self) -> NDArray[np.int64]:
         """Draw as many documents, the same for every method."""

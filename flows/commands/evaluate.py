@@ -142,6 +142,7 @@ def build(  # noqa: PLR0913, PLR0917 - the options of one command
 @click.option(
     "--probes/--no-probes", default=True, show_default=True, help="Decoys and creators' tricks."
 )
+@click.option("--processes", default=1, show_default=True, help="Methods at the same time.")
 @click.option("--date", default="", help="Date on the page, YYYY-MM-DD; today by default.")
 @json_option
 def run(  # noqa: PLR0913, PLR0917 - the options of one command
@@ -157,6 +158,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of one command
     top: int,
     top_of: str,
     probes: bool,  # noqa: FBT001
+    processes: int,
     date: str,
     as_json: bool,  # noqa: FBT001
 ) -> None:
@@ -187,6 +189,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of one command
                 top=top,
                 top_of=tops,
                 probe_of=probed,
+                processes=processes,
             ),
             lambda name, done, total: step.update(done, total, name),
         )

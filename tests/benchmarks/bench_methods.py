@@ -9,7 +9,8 @@ already (scores, more retrains under `truth/`) is used and not made again.
 missing: there nothing is left out, and every output is unrolled alone.
 
 `SMALLER` are the options that keep the whole table within minutes; a row that has one says
-so in the JSON. `--set METHOD.OPTION=VALUE` comes after them and wins.
+so in the JSON. `--set METHOD.OPTION=VALUE` comes after them and wins; `--processes 2` makes
+two rows at a time. The last lines say what the run took.
 """
 
 from __future__ import annotations

@@ -157,6 +157,28 @@ def test_two_readings_of_one_measurement_are_made_once(setup, tmp_path):
         methods_by_name(["bm25:k1"])
 
 
+def test_several_processes_give_the_table_that_one_gives(setup, tmp_path):
+    """Figure for figure, but for what it cost; readings of one measurement are made once."""
+    names = ["bidirectional", "bidirectional:mode=paper", "bm25", "embedding"]
+    methods = methods_by_name(names, ["bidirectional.steps=1"])
+    tables = []
+    for processes in (1, 2):
+        cache = tmp_path / str(processes)
+        config = BoardConfig(cache, top=3, top_of=("bm25",), processes=processes)
+        said = judge_methods(setup, methods, setup.truth(), config, quiet)
+        assert len(list(cache.glob("bidirectional-*.npz"))) == 2  # the corpus, and with tricks
+        assert said["cpu_seconds"] == pytest.approx(
+            sum(float(np.load(path)["cost"][1]) for path in cache.glob("b*-*.npz"))
+        )
+        for row in said["rows"]:
+            for cost in ("seconds", "cpu_seconds", "passes"):
+                row.pop(cost, None)
+        for cost in ("seconds", "cpu_seconds", "pass_cpu_seconds"):
+            said.pop(cost)
+        tables.append(said)
+    assert tables[0] == tables[1]
+
+
 def test_the_path_and_the_probes_can_be_cut_short(setup, tmp_path):
     """Fewer checkpoints are other scores, and what was not probed says why."""
     config = BoardConfig(
