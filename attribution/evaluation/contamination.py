@@ -29,6 +29,7 @@ from attribution.errors import ScoringError
 from attribution.evaluation.lds import Interval, bootstrap
 from attribution.files import write_atomically
 from attribution.methods import MatrixTask, Method, check_needs
+from attribution.methods.choice import labels
 from attribution.training import TrainConfig, train
 
 FORMS = ("exact", "partial", "reworded", "buried")
@@ -63,7 +64,7 @@ class Contaminated:
 
     Attributes:
         planted: the corpus.
-        found: method name -> [replicas], in the order of the corpus.
+        found: label of the method -> [replicas], in the order of the corpus.
     """
 
     planted: Planted
@@ -211,7 +212,7 @@ def contamination(
     for method in methods:
         check_needs(method, task)
     found = {
-        method.name: replicas_found(method.scores(task).double().numpy(), planted)
-        for method in methods
+        label: replicas_found(method.scores(task).double().numpy(), planted)
+        for label, method in zip(labels(methods), methods, strict=True)
     }
     return Contaminated(planted, found)

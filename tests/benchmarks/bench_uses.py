@@ -11,7 +11,7 @@ creators, the distribution that selection aims at. The documents that a method r
 half of them are trained on alone, and the loss of the other half is compared with that after
 training on as many random documents, many times.
 
-`--only contamination` or `--only selection` prints one of them; `--seeds`, `--methods` and
+`--only contamination` or `--only selection` prints one of them; `--replicas`, `--methods` and
 `--shares` make a smaller run. Outcomes are kept in `--out`, and a run that was stopped goes on.
 """
 
@@ -20,8 +20,10 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import math
 import os
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,9 +33,8 @@ from attribution.corpus import Corpus, Document, Query, read_corpus
 from attribution.evaluation.contamination import contamination, recall
 from attribution.evaluation.data_selection import selection_effect
 from attribution.evaluation.setup import open_setup
-from attribution.files import sha256_of, write_atomically
+from attribution.files import write_atomically
 from attribution.matrix_task import MatrixTask
-from attribution.methods import METHODS
 from attribution.methods.choice import labels, methods_by_name
 from attribution.tokens import encode_query
 from attribution.training import TrainConfig
@@ -46,7 +47,17 @@ CONFIG = TrainConfig(
     layers=2, width=64, heads=4, context=96, vocab=1500, epochs=3, batch=16, lr=3e-3,
     checkpoints=3, threads=1,
 )  # fmt: skip
-FOUND_BY = "random,by_size,bm25,tfidf,hidden_states,grad_dot,grad_cosine,trackstar,ekfac"
+BASE = SHARED / "bench" / "lds" / "base"
+FOUND_BY = (
+    "bm25,tfidf,embedding,hidden_states,ekfac,ekfac_index,ekfac_end,source,grad_dot,grad_cosine,"
+    "tracin,trackstar,bidirectional,bidirectional:mode=paper,stride,unrolled,by_size,random"
+)
+FINDERS = (
+    f"embedding.folder={BASE}",  # no sentence encoder is at hand: a base model of another text
+    "bidirectional.candidates=100",
+    "unrolled.outputs=each",
+    "unrolled.smoothness=false",
+)
 CHOSEN_BY = "by_size,bm25,hidden_states,trackstar,ekfac"
 SHARES = "0.005,0.01,0.015"
 HARD = ("partial", "reworded", "buried")
@@ -78,37 +89,50 @@ def case(seed: int, documents: int = DOCUMENTS) -> tuple[Corpus, list[Document]]
     return Corpus((*same, *rest[:: len(rest) // count][:count])), leaked
 
 
-def contaminated(names: list[str], share: float, seed: int, out: Path) -> list[dict]:
-    """Return one row a replica: its form, and which methods found it; made once and kept."""
-    path = out / f"contamination-{share:g}-{seed}-{sha256_of(','.join(names).encode())[:8]}.json"
-    if not path.exists():
+def contaminated(names: list[str], share: float, seed: int, out: Path) -> dict[str, dict]:
+    """Return label -> forms of the replicas and which were found; made once and kept."""
+    methods = methods_by_name(names, FINDERS)
+    named = labels(methods)
+    paths = {
+        label: out / f"contamination-{share:g}-{seed}-{label.replace(' ', '-')}.json"
+        for label in named
+    }
+    missing = [n for n, label in enumerate(named) if not paths[label].exists()]
+    if missing:
+        begun = time.process_time()
         corpus, leaked = case(seed)
         with tempfile.TemporaryDirectory() as folder:
             said = contamination(
-                corpus, leaked, share, [METHODS[name] for name in names],
+                corpus, leaked, share, [methods[n] for n in missing],
                 replace(CONFIG, seed=seed), Path(folder) / "run", HARD,
             )  # fmt: skip
-        rows = [
-            {"form": form, "found": {name: bool(said.found[name][n]) for name in names}}
-            for n, form in enumerate(said.forms)
-        ]
-        write_atomically(path, json.dumps(rows).encode())
-        print(f"# share {share:.1%}, seed {seed}: {len(rows)} replicas", flush=True)
-    return json.loads(path.read_bytes())
+        for n, found in zip(missing, said.found.values(), strict=True):
+            row = {"forms": said.forms, "found": found.tolist()}
+            write_atomically(paths[named[n]], json.dumps(row).encode())
+        spent = time.process_time() - begun
+        print(f"# share {share:.1%}, corpus {seed}: {spent:.0f} processor seconds", flush=True)
+    return {label: json.loads(path.read_bytes()) for label, path in paths.items()}
 
 
-def print_contamination(names: list[str], shares: list[float], seeds: int, out: Path) -> None:
-    """Print recall by method and share, and by form."""
-    rows = {s: [r for n in range(seeds) for r in contaminated(names, s, n, out)] for s in shares}
-    every = [row for found in rows.values() for row in found]
-    columns = {f"{share:.1%}": found for share, found in rows.items()}
-    columns |= {form: [row for row in every if row["form"] == form] for form in HARD}
+def print_contamination(names: list[str], shares: list[float], wanted: int, out: Path) -> None:
+    """Print recall by method and share, and by form, of about so many replicas a share."""
+    rows: dict[str, dict[str, list[bool]]] = {}
+    columns = [*(f"{share:.1%}" for share in shares), *HARD]
+    for share in shares:
+        corpora = math.ceil(wanted / round(share * DOCUMENTS))
+        for seed in range(corpora):
+            for label, said in contaminated(names, share, seed, out).items():
+                row = rows.setdefault(label, {column: [] for column in columns})
+                row[f"{share:.1%}"] += said["found"]
+                for form, found in zip(said["forms"], said["found"], strict=True):
+                    row[form].append(found)
+    counts = next(iter(rows.values()))
     print("recall of replicas" + " " * 10 + "".join(f"{head:>20}" for head in columns))
-    print(" " * 28 + "".join(f"{f'{len(found)} replicas':>20}" for found in columns.values()))
-    for name in names:
-        cells = [recall([row["found"][name] for row in found]) for found in columns.values()]
+    print(" " * 28 + "".join(f"{f'{len(counts[head])} replicas':>20}" for head in columns))
+    for label, row in rows.items():
+        cells = [recall(row[head]) for head in columns]
         text = "".join(f"{f'{c.mean:.2f} [{c.low:.2f}, {c.high:.2f}]':>20s}" for c in cells)
-        print(f"{name:28s}{text}", flush=True)
+        print(f"{label:28s}{text}", flush=True)
 
 
 def print_selection(names: list[str], shares: list[float], out: Path) -> None:
@@ -148,7 +172,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", choices=("contamination", "selection"))
     parser.add_argument("--methods", default="")
     parser.add_argument("--shares", default=SHARES, help="replicas over all documents")
-    parser.add_argument("--seeds", type=int, default=2, help="corpora and models a share")
+    parser.add_argument("--replicas", type=int, default=24, help="about so many a share")
     parser.add_argument("--selected", default="0.05,0.1", help="documents chosen over all")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "uses")
     parser.add_argument("--quick", action="store_true", help="one share, without gradients")
@@ -157,12 +181,12 @@ def main(argv: list[str] | None = None) -> int:
     if not (SHARED / "data").is_dir():
         print(f"skipped: no data at {SHARED / 'data'} (set BYLINE_SHARED)")
     elif chosen.quick:
-        print_contamination(["random", "bm25", "hidden_states"], [0.015], 1, chosen.out)
+        print_contamination(["random", "bm25", "hidden_states"], [0.015], 6, chosen.out)
         return 0
     elif chosen.only != "selection":
         shares = [float(share) for share in chosen.shares.split(",")]
         names = (chosen.methods or FOUND_BY).split(",")
-        print_contamination(names, shares, chosen.seeds, chosen.out)
+        print_contamination(names, shares, chosen.replicas, chosen.out)
     if chosen.only != "contamination":
         parts = [float(part) for part in chosen.selected.split(",")]
         print_selection((chosen.methods or CHOSEN_BY).split(","), parts, chosen.out)
