@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from importlib import resources
 from pathlib import Path
 
@@ -21,42 +20,8 @@ from tests.flows.papers import closed_months
 from tests.reports.test_payout_files import camt053, pain002
 from tests.reports.test_payouts import drafted
 
-IBANS = ("DE89370400440532013000", "NL91ABNA0417164300", "GB29NWBK60161331926819")
 PAID = ("pkg:00004", "pkg:00005", "pkg:00006")
 BATCH = "B-2026-01"
-
-
-@pytest.fixture(scope="module")
-def closed(tmp_path_factory):
-    """One closed month whose payees' bank details are known, of three of them."""
-    folder = tmp_path_factory.mktemp("payouts") / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        closed_months(patch, folder, 1)
-    for payee, iban in zip(PAID, IBANS, strict=True):
-        file = folder / "bank.yaml"
-        file.write_text(f"holder: Holder {payee[-1]}\niban: {iban}\n")
-        assert cli.run(["payout", "bank", "--dir", str(folder), "--payee", payee, str(file)]) == 0
-    return folder
-
-
-@pytest.fixture
-def home(closed, tmp_path):
-    """A copy of it."""
-    return shutil.copytree(closed, tmp_path / "home")
-
-
-@pytest.fixture
-def run(home, capsys):
-    """Run a payout command on the copy and give its JSON, or its error."""
-
-    def command(name, *words, ok=True):
-        capsys.readouterr()
-        code = cli.run(["payout", name, "--dir", str(home), *map(str, words), "--json"])
-        said = capsys.readouterr()
-        assert (code == 0) is ok, said.err
-        return json.loads(said.out) if ok else said.err
-
-    return command
 
 
 def exported(run):
@@ -231,7 +196,7 @@ def test_a_payout_stands_on_the_next_statement(run, home, monkeypatch, capsys):
     assert made.inputs.year_to_date.paid_units == -paid[0]
 
 
-def test_the_exported_file_is_accepted_by_the_schema_and_a_second_reader(run):
+def test_the_exported_file_is_accepted_by_the_schema_and_a_second_reader(run, ibans):
     """The file that a command wrote, not one made for a test: every payment, sum and id again."""
     said, _ = exported(run)
     data = Path(said["path"]).read_bytes()
@@ -244,7 +209,6 @@ def test_the_exported_file_is_accepted_by_the_schema_and_a_second_reader(run):
         for one in block.cdt_trf_tx_inf
     }
     listed = ids_of(run)
-    ibans = dict(zip(PAID, IBANS, strict=True))
     assert found == {
         number: (ibans[payee], units // 10**4) for payee, (number, units) in listed.items()
     }

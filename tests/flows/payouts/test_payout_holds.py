@@ -1,7 +1,6 @@
 """The register of holds by command: who is not paid, why, since when; and how he is paid again."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,46 +14,12 @@ from tests.flows.papers import closed_months
 from tests.reports.test_payout_files import pain002
 from tests.reports.test_payouts import drafted
 
-IBANS = ("DE89370400440532013000", "NL91ABNA0417164300", "GB29NWBK60161331926819")
 PAID = ("pkg:00004", "pkg:00005", "pkg:00006")
 HELD = PAID[1]
 BATCH = "B-2026-01"
 WHY = ("--reason", "court order 7", "--by", "controller-1")
 FREE = ("--reason", "order lifted", "--by", "controller-1")
 SEND = ("--by", "treasurer-1", "--execute-on", "2026-02-10")
-
-
-@pytest.fixture(scope="module")
-def closed(tmp_path_factory):
-    """One closed month whose payees' bank details are known, of three of them."""
-    folder = tmp_path_factory.mktemp("holds") / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        closed_months(patch, folder, 1)
-    for payee, iban in zip(PAID, IBANS, strict=True):
-        file = folder / "bank.yaml"
-        file.write_text(f"holder: Holder {payee[-1]}\niban: {iban}\n")
-        assert cli.run(["payout", "bank", "--dir", str(folder), "--payee", payee, str(file)]) == 0
-    return folder
-
-
-@pytest.fixture
-def home(closed, tmp_path):
-    """A copy of it."""
-    return shutil.copytree(closed, tmp_path / "home")
-
-
-@pytest.fixture
-def run(home, capsys):
-    """Run a payout command on the copy and give its JSON, or its error."""
-
-    def command(name, *words, ok=True):
-        capsys.readouterr()
-        code = cli.run(["payout", name, "--dir", str(home), *map(str, words), "--json"])
-        said = capsys.readouterr()
-        assert (code == 0) is ok, said.err
-        return json.loads(said.out) if ok else said.err
-
-    return command
 
 
 def prepare(run, batch=BATCH):
@@ -92,14 +57,14 @@ def test_a_held_payee_is_in_no_batch_until_he_is_released(run, home):
     assert owed(home, HELD) < 10_000
 
 
-def test_a_hold_after_the_approval_keeps_the_payout_from_the_bank(run, home):
+def test_a_hold_after_the_approval_keeps_the_payout_from_the_bank(run, home, ibans):
     """The file, its control sum and the entries have the others; the payout says withheld."""
     before = owed(home, HELD)
     prepare(run)
     run("hold", "--payee", HELD, *WHY)
     path = Path(run("export", "--batch", BATCH, *SEND)["path"])
     first = path.read_bytes()
-    assert IBANS[1].encode() not in first
+    assert ibans[HELD].encode() not in first
     assert b"<NbOfTxs>2</NbOfTxs>" in first
     assert owed(home, HELD) == before
     said = run("list", "--batch", BATCH)
