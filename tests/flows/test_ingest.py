@@ -3,25 +3,18 @@
 import gzip
 import hashlib
 import json
-import os
-import subprocess
-import sys
-import time
 import tracemalloc
-from pathlib import Path
 
 import polars as pl
 import pytest
 import zstandard
 
-from flows import decoding
 from flows.artefacts import manifest_path
 from flows.canonical_rows import IngestSettings, pseudonym
 from flows.data_errors import ArtefactAlteredError, LogError, LogFormatUnknownError, LogMissingError
 from flows.filter_keys import FilterSettings
 from flows.ingest import ingest
 from flows.ingest_schema import OUTPUTS_SCHEMA
-from flows.logs import reading
 from flows.quarantine import read_quarantine
 from flows.row_spool import Merge, RowSpool
 from tests.flows.nights import DAY, KEY, otel, run_ingest, write_log
@@ -269,85 +262,6 @@ def test_memory_holds_no_reject_however_many(tmp_path):
     assert result.manifest["counts"]["rejected"] == {"not_json": 4000}
     assert result.quarantined == 4000
     assert peak < 10 << 20 < 4000 * len(line)
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_however_many_processes_read_a_log_the_outcome_is_the_same(
-    tmp_path, monkeypatch, processes
-):
-    """Pieces of a few lines, with rejects whose date only an earlier piece says: the same bytes."""
-    lines = ["{first", *[otel(i) for i in range(30)], "{second", otel(31, days=1), "{third"]
-    lines += ["{fourth", *[otel(i) for i in range(20, 60)], otel(5)]
-    for folder in ("whole", "cut"):
-        write_log(tmp_path / folder / "logs/a.jsonl", lines)
-        write_log(tmp_path / folder / "logs/b.jsonl", ["{of b", otel(70, days=1), otel(71)])
-        (tmp_path / folder / "logs/c.jsonl").write_bytes(b"\n  \n")
-    whole = run_ingest(tmp_path / "whole")
-    monkeypatch.setattr(reading, "_CHUNK_BYTES", 700)
-    monkeypatch.setattr(decoding, "HERE_PIECES", 3)
-    monkeypatch.setattr(decoding, "TASK_PIECES", 2)
-    cut = run_ingest(tmp_path / "cut", processes=processes)
-    assert cut.outputs.read_bytes() == whole.outputs.read_bytes()
-    assert cut.manifest == whole.manifest
-    quarantines = [tmp_path / name / f"quarantine/{DAY}.jsonl" for name in ("whole", "cut")]
-    assert quarantines[0].read_bytes() == quarantines[1].read_bytes()
-    raws = [reject.raw for reject in read_quarantine(quarantines[0])]
-    assert raws == ["{first", "{second"]
-
-
-KILLED = """
-import sys
-from pathlib import Path
-from flows import decoding
-from flows.logs import reading
-from tests.flows.nights import run_ingest
-
-if __name__ == "__main__":
-    reading._CHUNK_BYTES, decoding.HERE_PIECES, decoding.TASK_PIECES = 2_000, 1, 1
-    run_ingest(Path(sys.argv[1]), processes=2)
-"""
-
-
-def children_of(process):
-    """List the processes that one has started."""
-    path = Path(f"/proc/{process}/task/{process}/children")
-    return [int(word) for word in path.read_text().split()] if path.exists() else []
-
-
-def is_there(process):
-    """Say whether a process runs still."""
-    path = Path(f"/proc/{process}/stat")
-    return path.exists() and path.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def wait_for(condition, seconds=60):
-    """Wait until something holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.05)
-
-
-def test_an_ingest_killed_while_others_decode_for_it_leaves_nothing_that_lasts(tmp_path):
-    """Kill -9: its processes end themselves, its folder goes with the next run, same bytes."""
-    write_log(tmp_path / "logs/a.jsonl", [otel(i, seconds=2) for i in range(20_000)])
-    (tmp_path / "killed.py").write_text(KILLED)
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    words = [sys.executable, str(tmp_path / "killed.py"), str(tmp_path)]
-    process = subprocess.Popen(words, env=environment)
-    blocks = tmp_path / "outputs"
-    wait_for(lambda: list(blocks.glob(".*/process-*.blocks")))
-    helpers = children_of(process.pid)
-    process.kill()
-    process.wait()
-    assert len(helpers) >= 2
-    wait_for(lambda: not any(is_there(helper) for helper in helpers))
-    (left,) = blocks.glob(".*")
-    result = run_ingest(tmp_path)
-    assert result.manifest["counts"]["outputs"] == 20_000
-    assert not left.exists()
-    assert not list(blocks.glob(".*"))
 
 
 @pytest.mark.parametrize("path", ["nothing-here", "none-*.jsonl"])
