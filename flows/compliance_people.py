@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
 from contracts.accrual import Standing
 from flows.artefacts import read_manifest, retention_path, sha256_file
@@ -19,12 +20,15 @@ from flows.ingest_schema import OUTPUTS_FORMAT
 from flows.publish import ClosedPeriod
 from flows.publish_inputs import model_versions
 from ledger import chart
+from ledger.audit_report import STEPS
 from reports.compliance_inputs import ControlFact, FactTable, Figure, Stage, UsageDay
 from reports.compliance_sections import LEAVES, SHOWN
+from reports.errors import StatementFileError
 from reports.render.document import Cell
-from reports.render.text import DASH, amount, amount_text, count
+from reports.render.text import DASH, amount, amount_text, count, plural
 from reports.statement import build_statement
 from reports.statement_files import file_stem
+from reports.statement_reader import read_statement
 
 TRACED = 5
 _MANUAL = ("adjustment", "reversal", "release", "opening")
@@ -33,7 +37,9 @@ _MANUAL = ("adjustment", "reversal", "release", "opening")
 def version_figures(closed: ClosedPeriod) -> Iterator[Figure]:
     """Name model, corpus, catalogue, index, rule and code, and what is in scope."""
     workspace, accruals = closed.workspace, closed.plan.accruals
-    scope = f"pool {accruals.pool_id}, {accruals.currency}, {len(accruals.nights)} nights"
+    code, unit = accruals.currency.partition("/")[0], amount_text(1, accruals.currency)
+    nights = plural(len(accruals.nights), "night")
+    scope = f"pool {accruals.pool_id} in {code}, kept in units of {unit}; {nights}"
     yield Figure("Scope", scope, f"closes/{closed.period}.json")
     versions = ", ".join(model_versions(closed.plan)) or "none logged"
     yield Figure("Model versions logged", versions, "outputs/*.parquet, column model_version")
@@ -127,6 +133,7 @@ def control_facts(closed: ClosedPeriod) -> Iterator[ControlFact]:
         for p in e.postings:
             if p.account_id == chart.POOL_CLEARING:
                 cleared[p.currency] += p.units
+    left = [amount_text(units, currency) for currency, units in sorted(cleared.items()) if units]
     files = sorted(closed.statements_folder.glob("*.json"))
     accesses = closed.books.accesses()
     yield ControlFact(
@@ -135,8 +142,8 @@ def control_facts(closed: ClosedPeriod) -> Iterator[ControlFact]:
     )  # fmt: skip
     yield ControlFact(
         "What was divided reached the payees", "one entry a payee, through a clearing account",
-        f"{LEAVES}, {chart.POOL_CLEARING}", f"{count(sum(cleared.values()))} units left on it",
-        sum(1 for units in cleared.values() if units),
+        f"{LEAVES}, {chart.POOL_CLEARING}", f"{', '.join(left) or 'nothing'} left on it",
+        len(left),
     )  # fmt: skip
     yield ControlFact(
         "No balance snapshot differs from the full sum", "snapshots at each seal",
@@ -152,13 +159,25 @@ def control_facts(closed: ClosedPeriod) -> Iterator[ControlFact]:
         int(closed.people[0] == closed.people[1]),
     )  # fmt: skip
     yield ControlFact(
-        "Statements foot with the ledger", "refused before a file is written",
-        "`byline statement verify FILE --key KEY`", f"{count(len(files))} issued", 0,
+        "Statements foot", "with the ledger: refused before a file is written",
+        "`byline statement verify FILE --key KEY`",
+        f"{count(len(files))} issued; digests and sums of all worked out again",
+        sum(1 for file in files if not _foots(file)),
     )  # fmt: skip
     yield ControlFact(
         "Looking leaves a record", "access records under the same tree",
-        f"leaves of kind access in {LEAVES}", f"{count(len(accesses))} records", 0,
+        f"leaves of kind access in {LEAVES}",
+        f"{count(len(accesses))} records; that none is missing cannot be seen here", None,
     )  # fmt: skip
+
+
+def _foots(file: Path) -> bool:
+    """Read a statement's JSON again: its digest, and the sums of its lines."""
+    try:
+        read_statement(file.read_bytes(), file.name)
+    except StatementFileError:
+        return False
+    return True
 
 
 def review_tables(closed: ClosedPeriod) -> Iterator[FactTable]:
@@ -210,7 +229,7 @@ def reperformance_figures(closed: ClosedPeriod) -> Iterator[Figure]:
     key = closed.workspace.relative(closed.workspace.public_key)
     # The pack holds this report's own folder, so its digest cannot stand in the report.
     yield Figure("Audit pack", pack.name, closed.workspace.relative(pack))
-    yield Figure("Verify", "thirteen steps", f"`byline audit verify {pack.name} --key {key}`")
+    yield Figure("Verify", f"{len(STEPS)} steps", f"`byline audit verify {pack.name} --key {key}`")
     yield Figure("Re-perform", "entries to the byte", f"`byline audit reperform {pack.name}`")
     mine = [s.entry for s in closed.view.entries if s.entry.period == closed.period]
     owed = sum(closed.plan.apportionment.payable.values())

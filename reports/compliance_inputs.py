@@ -201,13 +201,16 @@ class LedgerFact:
 
 @dataclass(frozen=True)
 class ControlFact:
-    """One control: objective, what is done, the query that shows it, the result."""
+    """One control: objective, what is done, the query that shows it, the result.
+
+    `exceptions` is None where the control was not tested for the report.
+    """
 
     objective: str
     control: str
     evidence: str
     result: str
-    exceptions: int = 0
+    exceptions: int | None = 0
 
 
 @dataclass(frozen=True)

@@ -276,7 +276,7 @@ def stages_body(inputs: ComplianceInputs) -> SectionBody:
             if difference and not stage.why_different:
                 what = f"difference of {amount_text(difference, currency)} at {stage.name}"
                 gaps.append(Gap(what, "Nobody has explained it.", "Explain it or book it."))
-        heads = ("=Stage and source", ">Amount", ">Difference", "Why")
+        heads = ("=Stage and source", ">Amount", ">Difference", "=Why")
         tables.append(table(f"In {currency.partition('/')[0]}", heads, rows))
     return SectionBody("", (), tuple(tables), tuple(gaps))
 
@@ -358,7 +358,7 @@ def adjustments_body(inputs: ComplianceInputs) -> SectionBody:
         "Effect on money", amount_text(total, inputs.currency), f"{LEAVES}, kind adjustment"
     )
     heads = ("Type", "Used in", "=Reason", ">Amount")
-    return SectionBody("", (effect,), (table("", heads, rows, LEAVES),))
+    return SectionBody("", (effect,), (table("Adjustments", heads, rows, LEAVES),))
 
 
 def controls_body(inputs: ComplianceInputs) -> SectionBody:
@@ -371,7 +371,7 @@ def controls_body(inputs: ComplianceInputs) -> SectionBody:
             Cell(c.objective, sub=c.control),
             Cell(c.evidence, tone="muted"),
             c.result,
-            count(c.exceptions),
+            "not tested" if c.exceptions is None else count(c.exceptions),
         )
         for c in inputs.controls
     ]

@@ -56,6 +56,29 @@ def test_the_compliance_report_has_twenty_sections_with_sources(workspace, capsy
     assert gap["what"] == "LDS, misallocated money, agreement between methods"
 
 
+def test_a_statement_altered_after_it_was_issued_is_an_exception(workspace, capsys):
+    """The controls matrix works out every statement's digest and sums again."""
+    file = min((workspace.reports(PERIOD) / "statements").glob("*.json"))
+    words = ["report", "compliance", "--dir", workspace.home, "--period", PERIOD]
+    issued = file.read_bytes()
+
+    def exceptions():
+        assert byline(capsys, *words)[0] == 0
+        made = json.loads((workspace.reports(PERIOD) / "compliance.json").read_bytes())
+        tables = [table for section in made["sections"] for table in section["tables"]]
+        (matrix,) = [t for t in tables if "Exceptions" in t["columns"]]
+        return {row[0].split(" (")[0]: row[-1] for row in matrix["rows"]}
+
+    assert exceptions()["Statements foot"] == "0"
+    try:
+        document = json.loads(issued)
+        document["totals"]["closing"]["units"] = "1"
+        file.write_text(json.dumps(document))
+        assert exceptions()["Statements foot"] == "1"
+    finally:
+        file.write_bytes(issued)
+
+
 def test_the_stages_of_the_reconciliation_are_the_ledgers(workspace, capsys):
     """From pools to payables: each number again from the book."""
     byline(capsys, "report", "compliance", "--dir", workspace.home, "--period", PERIOD)
