@@ -21,6 +21,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ def ail(how: str, folder: Path) -> None:
     """
     score = ShardStore._score
 
-    def ill(store: ShardStore, request: dict[str, object]) -> None:
+    def ill(store: ShardStore, request: dict[str, object], *others: Any) -> None:
         if how == "slow":
             time.sleep(1)
         if how == "wait":
@@ -70,7 +71,7 @@ def ail(how: str, folder: Path) -> None:
             raise RuntimeError("a cosmic ray")
         if how == "full":
             raise OSError(errno.ENOSPC, "No space left on device", str(folder))
-        score(store, request)
+        score(store, request, *others)
         with (folder / SCORED).open("a") as file:
             file.write("scored\n")
 
