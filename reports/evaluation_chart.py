@@ -13,6 +13,7 @@ from html import escape
 
 WIDTH = 7200
 LETTER = 62  # of a name, wide enough for any
+LINE, MIDDLE, DOT = 125, 38, 50  # from name to name; from a name's foot to its middle; half a dot
 ACCENT, SOFT, RULE, FAINT = "#0b5563", "#5c6670", "#c9d0d6", "#9fb6bd"
 FACE = 'font-family="Source Sans 3, sans-serif" font-size="11"'
 
@@ -106,11 +107,16 @@ def cost_chart(spots: Sequence[Spot], floors: Sequence[tuple[str, float]] = ()) 
         placed.append((WIDTH - right - LETTER * len(name), WIDTH - right, y(percent) - 40))
         parts.append(_line(left, y(percent), WIDTH - right, y(percent), FAINT, 14, dashed=True))
         parts.append(_label(WIDTH - right, y(percent) - 40, name, "end"))
-    for spot in sorted(spots, key=lambda spot: spot.percent):
+    ordered = sorted(spots, key=lambda spot: spot.percent)
+    for spot in ordered:
         across, up = x(spot.cost), y(spot.percent)
+        placed.append((across - DOT, across + DOT, up + MIDDLE))
         parts.append(_line(across, y(spot.low), across, y(spot.high), FAINT, 14))
+    frame = (left, WIDTH - right, top, height - bottom)
+    parts += [_name(x(spot.cost), y(spot.percent), spot.name, placed, frame) for spot in ordered]
+    for spot in ordered:
+        across, up = x(spot.cost), y(spot.percent)
         parts.append(f'<circle cx="{_n(across)}" cy="{_n(up)}" r="4.2" fill="{ACCENT}"/>')
-        parts.append(_name(across, up, spot.name, placed))
     return "".join(parts) + "</svg>"
 
 
@@ -146,29 +152,43 @@ def coverage_chart(levels: Sequence[int], covered: Sequence[Sequence[float]]) ->
     return "".join(parts) + "</svg>"
 
 
-def _name(across: int, up: int, name: str, placed: list[tuple[int, int, int]]) -> str:
-    """Write a name beside its dot, moved up or down until it covers no other name.
+def _name(
+    across: int,
+    up: int,
+    name: str,
+    placed: list[tuple[int, int, int]],
+    frame: tuple[int, int, int, int],
+) -> str:
+    """Write a name beside its dot, moved until it covers no other name and no dot.
 
     Args:
         across: place of the dot.
         up: place of the dot.
-        name: what is written.
-        placed: (left, right, height) of the names that stand already; gets this one.
+        name: what is written; a thin line leads to it where it was moved.
+        placed: (left, right, height) of what stands already; gets this name.
+        frame: left, right, top and bottom of where names may stand.
     """
-    end = across > WIDTH * 3 // 5
     long = LETTER * len(name)
-    left = across - 80 - long if end else across + 80
-    place = up + 38
-    for shift in sorted(range(-1250, 1251, 125), key=lambda move: (abs(move), move)):
-        place = up + 38 + shift
-        if all(
-            abs(place - y) >= 120 or left + long <= begin or stop <= left
-            for begin, stop, y in placed
+    sides = (-1, 1) if across > WIDTH * 3 // 5 else (1, -1)
+    moves = sorted(range(-1500, 1501, LINE), key=lambda move: (abs(move), move))
+    found = [(move, side, away) for away in (80, 400) for move in moves for side in sides]
+    for move, side, away in found:
+        begin = across + away if side > 0 else across - away - long
+        place = up + MIDDLE + move
+        inside = frame[0] <= begin and begin + long <= frame[1] and frame[2] <= place <= frame[3]
+        if inside and all(
+            abs(place - y) >= LINE - 5 or begin + long <= first or last <= begin
+            for first, last, y in placed
         ):
             break
-    placed.append((left, left + long, place))
-    anchor, at = ("end", across - 80) if end else ("start", across + 80)
-    return _label(at, place, name, anchor, ink=True)
+    else:
+        move, side, away = found[0]
+    place, at = up + MIDDLE + move, across + side * away
+    placed.append((min(at, at + side * long), max(at, at + side * long), place))
+    lead = ""
+    if move or away > 80:
+        lead = _line(across, up, at - side * 20, place - MIDDLE, SOFT, 5)
+    return lead + _label(at, place, name, "start" if side > 0 else "end", ink=True)
 
 
 def _open(height: int) -> str:

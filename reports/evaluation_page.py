@@ -53,6 +53,7 @@ MORE = (
     "same, other orders",
     "tail-patch, nats",
     "top-k, nats",
+    "same creators",
     "decoys: generic",
     "decoys: told apart",
     "copy",
@@ -107,7 +108,7 @@ def more_cells(row: Mapping[str, Any]) -> list[str]:
         _interval(row.get("lds_drops")),
         _interval(row.get("lds_drops_reordered")),
         _interval(row.get("tail_patch"), 3),
-        _interval((row.get("top_removal") or {}).get("top"), 3),
+        *(_interval((row.get("top_removal") or {}).get(left), 3) for left in ("top", "same")),
         "-" if share is None else f"{100 * share:.0f} %",
         _interval(decoys.get("separation")),
         *(_number(gains.get(trick)) for trick in ("copy", "cut", "pad", "rename")),
@@ -187,7 +188,7 @@ def evaluation_document(result: Mapping[str, Any], name: str, date: str) -> Docu
         *_coverage(judged, result.get("levels", ())),
         Heading("Beside the truth"),
         _table(MORE, [more_cells(row) for row in judged]),
-        Text(_control_line(result), "note"),
+        *(Text(line, "note") for line in control_lines(result)),
     ]
     blocks += [Text(line, "note") for line in note_lines(result)]
     blocks += [
@@ -280,19 +281,29 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     return Table(columns, tuple(Row(tuple(map(Cell, row))) for row in whole), small=True)
 
 
-def _control_line(result: Mapping[str, Any]) -> str:
+def control_lines(result: Mapping[str, Any]) -> list[str]:
+    """Say what the second table's columns are, what chance gives, and what all of it took."""
     random = result["controls"].get("tail_patch_random")
     lines = [
-        "Sum: rank correlation for the sum of all outputs, which is what a period pays.",
+        "Sum: rank correlation for the sum of all outputs, which is what a period pays. "
         "Tail-patch: gain of an output, in nats, by one step on the method's best documents"
-        + (f"; random documents: {_interval(random, 3)}." if random else "."),
-        "Top-k: rise of an output's loss after training without the best documents.",
-        "Copy, cut, pad, rename: one creator's share after the trick over the share before.",
+        + (f"; random documents: {_interval(random, 3)}." if random else ".")
+        + " Copy, cut, pad, rename: one creator's share after the trick over the share before.",
     ]
     tops = [row["top_removal"] for row in result["rows"] if row.get("top_removal")]
     if tops:
-        lines.insert(2, f"Random documents: {_interval(tops[0]['random'], 3)}.")
-    return " ".join(lines)
+        lines.append(
+            "Top-k: rise of an output's loss after training without the method's best documents; "
+            "same creators: without as many others of the same creators; without random ones: "
+            f"{_interval(tops[0]['random'], 3)}."
+        )
+    if "seconds" in result and "cpu_seconds" in result:
+        lines.append(
+            f"Made in {result['seconds']:.0f} s, retrains of the truth not counted; the scores "
+            f"took {result['cpu_seconds']:.0f} processor seconds, a pass over the corpus "
+            f"{result['pass_cpu_seconds']:.1f}."
+        )
+    return lines
 
 
 def _interval(found: Mapping[str, float] | None, digits: int = 2) -> str:

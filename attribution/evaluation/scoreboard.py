@@ -49,7 +49,7 @@ from attribution.tokens import encode_document
 FORMAT = "byline-scoreboard/2"
 Nats = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
-Rows = list[tuple[int, dict[str, Any]]]
+Row = tuple[int, dict[str, Any]]
 _OPEN: list[_Board] = []  # in a process that makes rows: its board
 
 
@@ -110,10 +110,9 @@ def judge_methods(
     board = _Board(setup, truth, config)
     made: dict[int, dict[str, Any]] = {}
     named = labels(methods)
-    for found in _beside(board, methods) if config.processes > 1 else _in_turn(board, methods):
-        for place, row in found:
-            made[place] = {**row, "name": named[place], "method": methods[place].name}
-            progress(named[place], len(made), len(methods))
+    make = _beside if config.processes > 1 else _in_turn
+    for place, row in make(board, methods, progress):
+        made[place] = {**row, "name": named[place], "method": methods[place].name}
     progress("done", len(methods), len(methods))
     rows = [made[place] for place in range(len(methods))]
     coalition = truth.banzhaf if len(truth.losses.get("creator", ())) >= 10 else None
@@ -140,13 +139,14 @@ def judge_methods(
     }
 
 
-def _in_turn(board: _Board, methods: Sequence[Method]) -> Iterator[Rows]:
+def _in_turn(board: _Board, methods: Sequence[Method], progress: Progress) -> Iterator[Row]:
     """Make one row after the other."""
-    for place, method in enumerate(methods):
-        yield [(place, board.row(method))]
+    for place, (label, method) in enumerate(zip(labels(methods), methods, strict=True)):
+        progress(label, place, len(methods))
+        yield place, board.row(method)
 
 
-def _beside(board: _Board, methods: Sequence[Method]) -> Iterator[Rows]:
+def _beside(board: _Board, methods: Sequence[Method], progress: Progress) -> Iterator[Row]:
     """Make rows in several processes; those that need most begin."""
     board.shared()
     shared: dict[Path, list[tuple[int, Method]]] = {}
@@ -157,6 +157,7 @@ def _beside(board: _Board, methods: Sequence[Method]) -> Iterator[Rows]:
     processes = board.config.processes
     threads = max(1, torch.get_num_threads() // processes)
     given = (board.setup, board.truth, board.config, threads)
+    named, made = labels(methods), 0
     # Spawned, because a forked child inherits torch's threads in a state it cannot use.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, _open_board, given) as pool:
@@ -164,7 +165,9 @@ def _beside(board: _Board, methods: Sequence[Method]) -> Iterator[Rows]:
             rows, spent, worked = done.result()
             board.spent |= spent
             board.worked |= worked
-            yield rows
+            made += len(rows)
+            progress(named[rows[-1][0]], made, len(methods))
+            yield from rows
 
 
 def _open_board(setup: EvaluationSetup, truth: Truth, config: BoardConfig, threads: int) -> None:
@@ -172,7 +175,9 @@ def _open_board(setup: EvaluationSetup, truth: Truth, config: BoardConfig, threa
     _OPEN.append(_Board(setup, truth, config))
 
 
-def _rows_of(task: Sequence[tuple[int, Method]]) -> tuple[Rows, dict[str, float], dict[str, float]]:
+def _rows_of(
+    task: Sequence[tuple[int, Method]],
+) -> tuple[list[Row], dict[str, float], dict[str, float]]:
     (board,) = _OPEN
     rows = [(place, board.row(method)) for place, method in task]
     return rows, board.spent, board.worked

@@ -206,6 +206,7 @@ def table_lines(result: Mapping[str, Any]) -> list[str]:
         HEADS,
         MORE,
         ceiling_lines,
+        control_lines,
         main_cells,
         more_cells,
         note_lines,
@@ -218,7 +219,7 @@ def table_lines(result: Mapping[str, Any]) -> list[str]:
     lines = [*ceiling_lines(result), ""]
     lines += [*_aligned([list(HEADS), *(main_cells(row, documents) for row in judged)]), ""]
     lines += _aligned([list(MORE), *(more_cells(row) for row in judged)])
-    lines += note_lines(result)
+    lines += ["", *control_lines(result), *note_lines(result)]
     lines += [f"{row['name']}: skipped, {row['skipped']}" for row in rows if "skipped" in row]
     return lines
 

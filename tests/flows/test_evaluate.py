@@ -68,7 +68,7 @@ def test_the_table_is_printed_and_written(folder, capsys):
     capsys.readouterr()
     words = ["evaluate", "run", "--setup", str(folder / "setup"), "--truth", str(folder / "truth"),
              "--methods", "bm25,by_size,embedding", "--out", str(folder / "out"),
-             "--date", "2026-11-22"]  # fmt: skip
+             "--date", "2026-11-22", "--top", "2", "--top-of", "bm25"]  # fmt: skip
     assert run(words) == 0
     printed = capsys.readouterr().out
     result = json.loads((folder / "out" / "evaluation.json").read_text())
@@ -78,6 +78,10 @@ def test_the_table_is_printed_and_written(folder, capsys):
     assert f"{money:.1f} [" in page
     assert "embedding: skipped, method embedding needs the folder" in printed
     assert "embedding could not run" in page
+    same = result["rows"][0]["top_removal"]["same"]["mean"]
+    for text in (f"{same:.3f} [", "without random ones: ", "processor seconds"):
+        assert text in printed
+        assert text in page
     assert "A second training order (order5, 4 creators)" in page
     assert page.count("<svg") == 3
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page)

@@ -33,6 +33,30 @@ def test_more_money_misplaced_stands_higher_and_more_cost_further_right():
     assert up == sorted(up, reverse=True)
 
 
+def test_names_cover_neither_one_another_nor_a_dot():
+    """Where dots crowd, names move away and a thin line leads to each that moved."""
+    crowd = [Spot(f"method {n} of many", 10 + n % 2 / 10, 20 + n, 18 + n, 22 + n) for n in range(8)]
+    svg = cost_chart([*crowd, Spot("far", 0.01, 60, 50, 70)])
+    names = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="(\w+)"[^>]*>([mf][^<]+)', svg)
+    boxes = []
+    for at, foot, anchor, name in names:
+        left = float(at) - (6.2 * len(name) if anchor == "end" else 0)
+        boxes.append((left, left + 6.2 * len(name), float(foot)))
+    boxes += [
+        (float(across) - 5, float(across) + 5, float(up) + 3.8)
+        for across, up in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', svg)
+    ]
+    assert len(boxes) == 18
+    crowded = [
+        (one, other)
+        for n, one in enumerate(boxes[:9])
+        for other in boxes[n + 1 :]
+        if abs(one[2] - other[2]) < 11.9 and one[0] < other[1] and other[0] < one[1]
+    ]
+    assert not crowded
+    assert svg.count('stroke-width="0.5"') >= 4
+
+
 def test_what_intervals_hold_stands_against_what_they_claim():
     """One dot a level, at the middle method; on the dashed line where the word is kept."""
     svg = coverage_chart([50, 90], [[50.0, 90.0], [48.0, 70.0], [55.0, 95.0]])
