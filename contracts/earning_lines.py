@@ -30,7 +30,7 @@ STEPS: dict[int, tuple[str, str]] = {
     INDIRECT_TAX: ("indirect_tax", "Indirect tax"),
     WITHHOLDING: ("withholding", "Withholding tax"),
     CONVERSION: ("conversion", "Currency conversion"),
-    THRESHOLD: ("threshold", "Threshold: paid or carried forward"),
+    THRESHOLD: ("threshold", "Threshold: payable or carried forward"),
 }
 NOT_IN_AGREEMENT = "not in this agreement"
 

@@ -290,7 +290,7 @@ def add_payment(
     if threshold_units:
         verdict = "at or above" if due_units >= threshold_units else "below"
         text += f", {verdict} the threshold of {sheet.money(threshold_units)}"
-    text += ": paid" if is_paid else ": carried forward"
+    text += ": payable" if is_paid else ": carried forward"
     if carried_in not in {own, target}:
         kept = show_units(opening.carried_forward_units, carried_in)
         text += f"; {kept} carried before in {carried_in} stay owed in that currency"

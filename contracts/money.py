@@ -101,6 +101,15 @@ def show_units(amount_units: int, currency: str) -> str:
     return f"{whole}{point}{digits[:2]}{digits[2:].rstrip('0')}"
 
 
+def show_money(amount_units: int, currency: str) -> str:
+    """Write units for reading with the currency's code behind them.
+
+    >>> show_money(3030440, "USD/6")
+    '3.03044 USD'
+    """
+    return f"{show_units(amount_units, currency)} {Currency.parse(currency).code}"
+
+
 def parse_units(text: str, currency: str) -> int:
     """Read a decimal text as whole units.
 

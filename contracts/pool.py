@@ -88,7 +88,7 @@ def divide_equally(pool_id: str, pool_units: int, works: Mapping[str, Holdings])
                 amounts[owner][work_id] = part
     contested_units = sum(amounts.pop(CONTESTED, {}).values())
     unclaimed_units = sum(amounts.pop(UNCLAIMED, {}).values())
-    working = f"equal per work: {pool_units} units among {len(work_ids)} works"
+    working = f"divided equally among {len(work_ids)} works"
     result = {
         party: PoolAmount(pool_id, pool_units, sum(mine.values()), working, mine)
         for party, mine in sorted(amounts.items())

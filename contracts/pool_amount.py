@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from contracts.errors import AgreementError
 from contracts.fx import FxRate, exact_value
-from contracts.money import round_half_even, show_units
+from contracts.money import round_half_even, show_money
 from contracts.rate import show_rate
 from contracts.split import split_by_weights
 
@@ -93,11 +93,12 @@ def in_currency(
         for term, part in zip(terms, split_by_weights(works[name], weights), strict=True):
             by_term[term][name] = part
     code, to_code = currency.partition("/")[0], target.partition("/")[0]
-    before = f" and {show_rate(left)} units that rounding left" if left else ""
+    unit = show_money(1, target)
+    before = f" and {show_rate(left)} of {unit} that rounding left" if left else ""
     working = (
-        f"{amount.working}: {show_units(amount.amount_units, currency)} {code} at "
+        f"{amount.working}: {show_money(amount.amount_units, currency)} at "
         f"{show_rate(rate.rate)} {to_code} per {code} on {rate.rate_on}, {rate.source}{before} = "
-        f"{show_units(units, target)} {to_code}"
+        f"{show_money(units, target)}"
     )
     return replace(
         amount,

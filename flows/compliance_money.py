@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from contracts.earning_lines import STEPS
-from contracts.money import format_units, parse_units
+from contracts.money import parse_units
 from flows.artefacts import read_manifest
 from flows.close_entries import SCOPE as CLOSE_SCOPE
 from flows.compliance_given import Given
@@ -63,7 +63,7 @@ def revenue_figures(closed: ClosedPeriod, given: Given) -> tuple[Figure, ...] | 
 def logged_revenue(closed: ClosedPeriod) -> Figure:
     """Give the revenue of the payable outputs, from which the pools are taken."""
     currency = closed.plan.accruals.currency
-    text = f"{format_units(_logged(closed), currency)} {currency.partition('/')[0]}"
+    text = amount_text(_logged(closed), currency)
     return Figure("Revenue of payable outputs in the logs", text, "outputs/*.manifest.json")
 
 

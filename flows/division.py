@@ -27,7 +27,7 @@ from contracts.apportionment import (
     Apportionment,
 )
 from contracts.dispute import DISPUTED_OWNER, UNMATCHED_OWNER, holdings
-from contracts.money import round_half_even
+from contracts.money import round_half_even, show_money
 from contracts.period import Period
 from contracts.pool_amount import PoolAmount
 from contracts.split import split, split_by_weights
@@ -135,7 +135,7 @@ def divide_period(
         if not pool_units:
             continue
         if division == EQUAL_PER_WORK:
-            others.append(_equally(pool_id, pool_units, period, known))
+            others.append(_equally(pool_id, pool_units, accruals.currency, period, known))
         else:
             check_division(known.book, pool_id, division, period)
             claims = claims_on(accruals, known, pool_id, division)
@@ -184,7 +184,7 @@ def _by_influence(
         else:
             units_by_work = _among(portion.attribution_units, claim.by_work)
             suspended[claim.standing.value].update(units_by_work)
-    working = f"part of pool {pool_id} of {pool_units} units"
+    working = f"part of pool {pool_id} of {show_money(pool_units, accruals.currency)}"
     cells = {key: by_cell for claim in claims for key, by_cell in claim.by_cell.items()}
     return divided, PoolDivision(
         pool_id, pool_units, divided.rule, amounts, suspended, divided.destinations, working, cells
@@ -204,17 +204,20 @@ def divided_by(accruals: PeriodAccruals, known: Knowledge, rule: str) -> PoolDiv
     return _by_influence(pool_id, accruals.pool_units, rule, accruals, claims, known)[1]
 
 
-def _equally(pool_id: str, pool_units: int, period: Period, known: Knowledge) -> PoolDivision:
+def _equally(
+    pool_id: str, pool_units: int, currency: str, period: Period, known: Knowledge
+) -> PoolDivision:
     """Divide a pool equally among the works that take part in it."""
     _check_uncut(pool_id, known, period)
     owners = {
         work_id: equal_owners(known, pool_id, work_id, period)
         for work_id in sorted(known.catalogue.works)
     }
+    whole = show_money(pool_units, currency)
     taking_part = [w for w, found in owners.items() if any(name not in SUSPENDED for name in found)]
     if not taking_part:
         raise CloseError(
-            f"pool {pool_id} has {pool_units} units for {period} and no work that is under an "
+            f"pool {pool_id} has {whole} for {period} and no work that is under an "
             f"agreement with a term on it; nothing was closed. Sign one, or take the pool out of "
             f"pools.json until there is"
         )
@@ -226,7 +229,7 @@ def _equally(pool_id: str, pool_units: int, period: Period, known: Knowledge) ->
         for name, part in zip(found, split(units, list(found.values())), strict=True):
             (suspended if name in SUSPENDED else amounts)[name][work_id] += part
     destinations = {name: sum(by_work.values()) for name, by_work in suspended.items()}
-    working = f"equal per work: {pool_units} units among {len(taking_part)} works"
+    working = f"equal per work: {whole} of pool {pool_id} among {len(taking_part)} works"
     return PoolDivision(
         pool_id, pool_units, EQUAL_PER_WORK, amounts, suspended, destinations, working
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from contracts.money import show_money
 from flows.appeals import read_appeals
 from flows.artefacts import is_complete, manifest_path, read_manifest
 from flows.canonical_rows import IngestSettings, pseudonym
@@ -101,10 +102,11 @@ def filter_step(night: Night, _step: Step) -> StepOutcome:
     values = {"payable": payable, "excluded": excluded, "excluded_units": units}
     values |= {"payable_units": counts["payable"]["value_units"], "rejected": counts["rejected"]}
     told = _reconciled(night)
+    gap = _gap_text(told, night.workspace.settings.pool.currency)
     if told is not None:
         values["reconciliation"] = asdict(told)
     return StepOutcome(
-        f"{payable} payable" + (f"; out: {named}" if named else "") + _gap_text(told),
+        f"{payable} payable" + (f"; out: {named}" if named else "") + gap,
         worked=True,
         values=values,
     )
@@ -158,15 +160,16 @@ def _reconciled(night: Night) -> Reconciliation | None:
         return kept
 
 
-def _gap_text(told: Reconciliation | None) -> str:
+def _gap_text(told: Reconciliation | None, currency: str) -> str:
     """Say a comparison in a few words."""
     if told is None:
         return ""
     if told.within_tolerance:
         return "; as the gateway counts"
     gap = f"; GAP of {told.calls_gap:+d} calls"
-    money = told.value_gap_units
-    return gap + (f" and {money:+d} units" if money else "") + f" to {told.gateway.source}"
+    units = told.value_gap_units
+    money = f" and {'+' * (units > 0)}{show_money(units, currency)}" if units else ""
+    return f"{gap}{money} to {told.gateway.source}"
 
 
 def late_nights(night: Night) -> list[Night]:

@@ -16,7 +16,7 @@ from typing import Any
 from flows.artefacts import canonical_json, write_bytes
 from flows.errors import CloseError
 from flows.workspace import Workspace
-from reports.render.text import count, percent
+from reports.render.text import amount_text, count, percent
 from reports.settlement import UsageCounts
 from reports.statement_inputs import Change, PeriodShare
 
@@ -109,7 +109,7 @@ def history_of(
 
 
 def changes_since(
-    before: PeriodFacts | None, now: PeriodFacts, payee_id: str, usage: UsageCounts
+    before: PeriodFacts | None, now: PeriodFacts, payee_id: str, usage: UsageCounts, currency: str
 ) -> tuple[Change, ...]:
     """Say what differs from the period before, for one payee.
 
@@ -118,15 +118,16 @@ def changes_since(
         now: this period's facts.
         payee_id: whose statement.
         usage: this period's outputs.
+        currency: of the pool.
     """
     if before is None:
         return ()
-    pairs = [*_common(before, now, usage), *_own(before, now, payee_id)]
+    pairs = [*_common(before, now, usage, currency), *_own(before, now, payee_id)]
     return tuple(Change(what, old, new) for what, old, new in pairs if old != new)
 
 
 def _common(
-    before: PeriodFacts, now: PeriodFacts, usage: UsageCounts
+    before: PeriodFacts, now: PeriodFacts, usage: UsageCounts, currency: str
 ) -> Iterator[tuple[str, str, str]]:
     yield "Period", before.period, now.period
     yield "Payable outputs", count(before.payable_outputs), count(usage.payable)
@@ -134,7 +135,7 @@ def _common(
     yield "Model versions", ", ".join(before.model_versions), ", ".join(now.model_versions)
     yield "Rule", before.rule, now.rule
     yield "Rate of revenue", _rate(before.rate_ppm), _rate(now.rate_ppm)
-    yield "Pool, units", count(before.pool_units), count(now.pool_units)
+    yield "Pool", amount_text(before.pool_units, currency), amount_text(now.pool_units, currency)
 
 
 def _own(before: PeriodFacts, now: PeriodFacts, payee_id: str) -> Iterator[tuple[str, str, str]]:

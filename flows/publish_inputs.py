@@ -145,7 +145,7 @@ class Gathering:
             pools=tuple(self._pools(paid, earnings)) if is_main else (),
             excluded=tuple(ExcludedTraffic(*item) for item in self.usage.excluded.items()),
             decoys=DecoyLevel(self.decoys, share.generic_ppt, share.share_ppt - share.generic_ppt),
-            changes=changes_since(self._before(), self.facts, payee_id, self.usage),
+            changes=changes_since(self._before(), self.facts, payee_id, self.usage, self.currency),
             notes=(
                 *notes_on_claims(self.plan, told),
                 *(() if is_main else notes_on_pools(self.plan.pools, earnings, self.currency)),

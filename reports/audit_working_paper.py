@@ -134,7 +134,7 @@ def _drawn(sample: MusSample, money: Money) -> list[str]:
         _line("objective", "amounts credited to payees are not overstated by more than tolerable"),
         _line("population", f"{sample.population_items} items, {money(plan.book_units)} credited"),
         _line("", f"sha256 {sample.population_sha256}"),
-        _line("sampling unit", "one unit of money (monetary-unit sampling, fixed interval)"),
+        _line("sampling unit", f"{money(1)} (monetary-unit sampling, fixed interval)"),
         _line("method", f"{FORMAT}, {plan.method}, confidence {plan.confidence_percent} %"),
         _line(
             "tolerable, expected", f"{money(plan.tolerable_units)}, {money(plan.expected_units)}"
@@ -153,7 +153,9 @@ def _drawn(sample: MusSample, money: Money) -> list[str]:
 def _concluded(sample: MusSample, evaluation: MusEvaluation | None, money: Money) -> list[str]:
     """Say what was found."""
     if evaluation is None:
-        return ["  open: fill in the column units of audit-sample.csv and give it with --audited"]
+        unit = money(1)
+        what = f"open: fill in the column units of audit-sample.csv, in whole units of {unit},"
+        return [f"  {what}", "  and give it with --audited"]
     found = evaluation
     verdict = "not above" if found.acceptable else "ABOVE"
     lines = [

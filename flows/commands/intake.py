@@ -40,6 +40,7 @@ def reconcile(
     The total is kept: every later run of the night compares again, and a night that is not
     sampled yet is not settled while there is a gap.
     """
+    from contracts.money import show_money  # noqa: PLC0415 - only here
     from flows.intake import gateway_file, reconcile_night  # noqa: PLC0415 - polars
     from flows.night import Night  # noqa: PLC0415
     from flows.reconciliation import GatewayTotal, keep_total, read_total  # noqa: PLC0415
@@ -55,12 +56,16 @@ def reconcile(
             f"give it with --calls N, and --value-units V if the gateway says that too"
         )
     found = reconcile_night(Night(workspace, date, ()), total)
+    ours, theirs, gap = (
+        "no value" if units is None else show_money(units, workspace.settings.pool.currency)
+        for units in (found.value_units, total.value_units, found.value_gap_units)
+    )
     emit(
         asdict(found),
         [
-            f"ours     {found.calls} calls ({found.rejected} rejected), {found.value_units} units",
-            f"theirs   {total.calls} calls, {total.value_units} units ({total.source})",
-            f"gap      {found.calls_gap} calls, {found.value_gap_units} units: within tolerance",
+            f"ours     {found.calls} calls ({found.rejected} rejected), {ours}",
+            f"theirs   {total.calls} calls, {theirs} ({total.source})",
+            f"gap      {found.calls_gap} calls, {gap}: within tolerance",
         ],
         as_json=as_json,
     )

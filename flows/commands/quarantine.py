@@ -33,6 +33,7 @@ def quarantine() -> None:
 @json_option
 def list_rejects(folder: Path, date: Date, excluded: bool, as_json: bool) -> None:  # noqa: FBT001
     """Count a night's rejected lines and filtered outputs by reason, and name them."""
+    from contracts.money import show_money  # noqa: PLC0415 - only here
     from flows.intake import excluded_outputs, tables_of  # noqa: PLC0415 - polars
     from flows.night import Night  # noqa: PLC0415
     from flows.quarantine import read_quarantine  # noqa: PLC0415
@@ -44,6 +45,7 @@ def list_rejects(folder: Path, date: Date, excluded: bool, as_json: bool) -> Non
     outputs = excluded_outputs(tables_of(night)) if night.outputs.exists() else []
     taken = Counter(reason for _, reason, _ in outputs)
     named = outputs if excluded else []
+    coin = workspace.settings.pool.currency
     emit(
         {
             "date": date.isoformat(),
@@ -57,7 +59,10 @@ def list_rejects(folder: Path, date: Date, excluded: bool, as_json: bool) -> Non
         },
         [
             *(f"{r.source_file}:{r.source_line}  {r.reason}: {r.detail}" for r in rejects),
-            *(f"{event}  {reason}, {units} units" for event, reason, units in named),
+            *(
+                f"{event}  {reason}, {show_money(units or 0, coin)}"
+                for event, reason, units in named
+            ),
             f"{len(rejects)} rejected, {len(outputs)} excluded"
             + "".join(f"; {count} {reason}" for reason, count in sorted(taken.items())),
         ],

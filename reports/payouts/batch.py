@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from contracts.money import Currency
+from contracts.money import Currency, show_money
 from ledger.chart import CASH, ROYALTIES_IN_TRANSIT, royalties_payable
 from ledger.entry import JournalEntry, Posting
 from reports.payouts.bank import (
@@ -274,7 +274,7 @@ def _why_not(line: Owed, coins: int) -> str:
         (bool(line.held), f"held: {line.held}"),
         (
             line.amount_units < line.threshold_units,
-            f"below the threshold of {line.threshold_units} units",
+            f"below the threshold of {show_money(line.threshold_units, line.currency)}",
         ),
         (coins == 0, "below the smallest coin"),
         (line.bank is None, "no bank details"),

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from pypdf import PdfReader
 
+from contracts.money import show_money
 from flows import cli
 from flows.books import open_books
 from flows.publish import publish_period
@@ -91,6 +92,25 @@ def test_statements_print_the_ledgers_opening_and_closing(home):
             assert printed(units + 1) not in cells
         checked += closing != opening
     assert checked >= 5
+
+
+def test_papers_speak_of_money_and_not_of_the_books_units(home):
+    """The working names the pool as it was paid; no page gives a number of units."""
+    folder = home.reports(PERIOD)
+    assert cli.run(["report", "compliance", "--dir", str(home.root), "--period", PERIOD]) == 0
+    told = 0
+    for path in sorted((folder / "statements").glob("*.json")):
+        made = read_statement(path.read_bytes())
+        pools = {p.pool_id: show_money(p.pool_units, "USD/6") for p in made.inputs.pools}
+        for line in made.inputs.working[:1] if pools else ():
+            (pool_id, pool) = next(iter(pools.items()))
+            assert line.working == f"part of pool {pool_id} of {pool}"
+            told += 1
+    assert told >= 5
+    pages = [path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.html"))]
+    assert len(pages) >= told
+    said = [found for page in pages for found in re.findall(r".{20}\d units\b.{20}", page)]
+    assert said == []
 
 
 def test_the_settlement_report_prints_the_pool_and_what_was_paid_of_it(home):
