@@ -83,7 +83,8 @@ def versioned(folder: Path, inputs: StatementInputs, restate: str = "") -> State
         return again
     if not restate:
         place, before, now = next(_differences(plain(issued.inputs), plain(again.inputs), "inputs"))
-        raise StatementChangedError(first.number, version, place, before, now)
+        period = inputs.header.period
+        raise StatementChangedError(first.number, period, version, place, before, now)
     replaced = ReplacedVersion(version, issued.sha256, issued.payable_units, restate)
     return _as_version(inputs, version + 1, replaced)
 

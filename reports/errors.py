@@ -59,15 +59,16 @@ class StatementChangedError(ReportError):
     """A statement that was issued would now read differently."""
 
     def __init__(
-        self, statement_number: str, version: int, place: str, before: str, now: str
+        self, statement_number: str, period: str, version: int, place: str, before: str, now: str
     ) -> None:
         self.statement_number = statement_number
         self.version = version
         self.place = place
         super().__init__(
             f"statement {statement_number} was issued as version {version} and would now read "
-            f"differently: {place} was {before!r} and is {now!r}; nothing was written. Give the "
-            f"same command with --restate REASON to issue version {version + 1}, which names it"
+            f"differently: {place} was {before!r} and is {now!r}; nothing was written. Issue "
+            f"version {version + 1}, which names version {version} and the difference, with "
+            f"`byline statements --period {period} --restate REASON`; then give this command again"
         )
 
 

@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import re
 import shlex
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -218,6 +220,28 @@ def test_a_statement_that_would_read_differently_becomes_a_version_that_names_th
     code, out, _ = byline(capsys, *words, "--json")
     assert json.loads(out)["version"] == 2
     assert not json.loads(out)["written"]
+
+
+def test_what_refuses_to_change_a_statement_names_the_command_that_may(mine, capsys):
+    """The audit pack and the report cannot restate: what they name can, and then they go on."""
+    for words in (["audit", "pack"], ["report"]):
+        assert byline(capsys, *words, "--dir", mine, "--period", LAST)[0] == 0
+    settings = mine / "byline.toml"
+    settings.write_text(settings.read_text().replace("royalties@example", "people@example"))
+    said = {}
+    for words in (["audit", "pack"], ["report"], ["statements"]):
+        code, _, said[words[0]] = byline(capsys, *words, "--dir", mine, "--period", LAST)
+        assert code == 1
+    (named,) = {re.search(r"`byline (statements [^`]+)`", told)[1] for told in said.values()}
+    words = shlex.split(named.replace("REASON", "'new address'"))
+    assert byline(capsys, *words, "--dir", mine)[0] == 0
+    for words in (["audit", "pack"], ["report"]):
+        code, _, told = byline(capsys, *words, "--dir", mine, "--period", LAST)
+        assert code == 0, told
+    with zipfile.ZipFile(mine / "packs" / f"{LAST}.byline.zip") as pack:
+        records = [n for n in pack.namelist() if re.fullmatch(r"statements/.*\.json", n)]
+    assert len(records) == 14
+    assert all(name.endswith(".v2.json") for name in records)
 
 
 def json_of_version(home, version):
