@@ -17,10 +17,13 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
+
+import polars as pl
 
 from contracts.period import Period
 from flows.accruals import NightAccrual
@@ -30,6 +33,7 @@ from flows.close import closing_file, make_plan
 from flows.close_entries import SCOPE as CLOSE_SCOPE
 from flows.close_plan import agreements_of
 from flows.knowledge import KnowledgeBase
+from flows.pack_tables import check_tables
 from flows.reperform_layout import ReperformError, empty_workspace, lay_out, period_of
 from flows.reperform_nights import BookedNight, booked_nights, check_nights
 from flows.settle import EVIDENCE_KINDS as KINDS
@@ -48,6 +52,17 @@ from ledger.store import LedgerStore
 __all__ = ["PackBooks", "ReperformError", "Reperformed", "Stage", "reperform"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# What a stranger's file can run into, which of a file that we wrote would be a fault of ours.
+_ODD_FILES = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    pl.exceptions.PanicException,
+    pl.exceptions.PolarsError,
+)
 
 
 @dataclass(frozen=True)
@@ -130,7 +145,7 @@ def reperform(
         if on_stage is not None:
             on_stage(Stage(name, counted))
 
-    with tempfile.TemporaryDirectory(prefix="byline-reperform-") as folder:
+    with _as_refusal(pack_file), tempfile.TemporaryDirectory(prefix="byline-reperform-") as folder:
         home, scratch = Path(folder) / "home", Path(folder) / "again"
         with OpenPack(pack_file) as pack:
             _check_members(pack)
@@ -153,8 +168,21 @@ def reperform(
         return done
 
 
+@contextmanager
+def _as_refusal(pack_file: Path) -> Iterator[None]:
+    """Turn what a file of another shape than Byline's runs into into a refusal."""
+    try:
+        yield
+    except _ODD_FILES as error:
+        raise ReperformError(
+            f"{pack_file} could not be worked out again ({type(error).__name__}: "
+            f"{str(error)[:200]}): a file of it is not as Byline writes it. Ask the payer, and "
+            f"keep the pack; BYLINE_TRACEBACK=1 shows where"
+        ) from error
+
+
 def _check_members(pack: OpenPack) -> None:
-    """Refuse a pack that is not whole."""
+    """Refuse a pack that is not whole, or whose tables would fill the machine."""
     pack.check_frame()
     damaged = pack.check_manifest()
     if damaged:
@@ -162,6 +190,7 @@ def _check_members(pack: OpenPack) -> None:
             f"pack: {damaged[0]} is not the file that the manifest of {pack.path} names; the pack "
             f"was changed. `byline audit verify` says where"
         )
+    check_tables(pack)
 
 
 def _require_counts(base: KnowledgeBase, nights: Sequence[BookedNight], period: str) -> None:

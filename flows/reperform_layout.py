@@ -42,6 +42,9 @@ from ledger.pack_format import MANIFEST
 
 _NIGHT_FILE = re.compile(r"([a-z-]+)\.(\d{4}-\d\d-\d\d(?:\.late-[0-9a-f]+)?)\.([a-z.]+)")
 _TYPES = dict(zip(DRAW_COLUMNS, [pl.String] * 4 + [pl.Int64] * 3, strict=True))
+# Of one night; what a header says beyond it is no count of anything.
+OUTPUTS_MAX = 10**9
+_PIECE = 1 << 20
 _PLACES: dict[str, pl.DataType | type[pl.DataType]] = {
     "event_id": pl.String,
     "model_version": pl.String,
@@ -151,20 +154,36 @@ def read_draws(pack: OpenPack, night: str) -> list[Any]:
 
 def _places(header: dict[str, Any], drawn: pl.DataFrame) -> pl.DataFrame:
     """Give as many payable outputs as were counted, the sampled ones among them by their names."""
+    counted = sum(outputs for _, _, outputs, _ in header["payable"])
+    if not 0 <= counted <= OUTPUTS_MAX:
+        raise ReperformError(
+            f"draws: {header['night']} counts {counted} payable outputs, a night has 0 to "
+            f"{OUTPUTS_MAX}; nothing was worked out again. Ask the payer, and keep the pack"
+        )
     frames = []
     for model, territory, outputs, tokens in header["payable"]:
         where = pl.col("model_version").eq_missing(model) & pl.col("territory").eq_missing(
             territory
         )
         known = drawn.filter(where)["event_id"].to_list()
-        ids = known + [None] * (outputs - len(known))
+        ids = known or [None] * min(outputs, 1)
         # Only the sums of tokens are known, and only they are asked for.
         rows = {
             "event_id": ids,
             "model_version": [model] * len(ids),
             "territory": [territory] * len(ids),
-            "output_tokens": [tokens, *[0] * (len(ids) - 1)],
+            "output_tokens": [tokens, *[0] * (len(ids) - 1)][: len(ids)],
         }
         frames.append(pl.DataFrame(rows, schema=_PLACES))
-    table = pl.concat(frames) if frames else pl.DataFrame(schema=_PLACES)
+        frames += _unnamed(model, territory, outputs - len(ids))
+    table = pl.concat(frames, rechunk=False) if frames else pl.DataFrame(schema=_PLACES)
     return table.with_columns(pl.lit(value=True).alias("payable"))
+
+
+def _unnamed(model: str | None, territory: str | None, outputs: int) -> list[pl.DataFrame]:
+    """Give as many rows without a name, in pieces that share one memory."""
+    whole, rest = divmod(max(outputs, 0), _PIECE)
+    row = {"event_id": [None], "model_version": [model], "territory": [territory]}
+    one = pl.DataFrame({**row, "output_tokens": [0]}, schema=_PLACES)
+    piece = one.select(pl.all().repeat_by(min(outputs, _PIECE)).explode()) if outputs > 0 else one
+    return [piece] * whole + [piece.head(rest)] * (rest > 0)

@@ -102,7 +102,7 @@ def _add_night(
         .group_by(pl.col("model_version", "territory").fill_null("*"))
         .agg(pl.len().alias("outputs"), pl.col("output_tokens").fill_null(0).sum().alias("tokens"))
         .sort("model_version", "territory")
-        .collect()
+        .collect(engine="streaming")
         .rows()
     )
     for work_id, share_ppt in night.counted.select("work_id", "share_ppt").iter_rows():

@@ -44,7 +44,7 @@ from ledger.audit_checks import (
     narrow,
 )
 from ledger.audit_draws import check_draws
-from ledger.audit_errors import AuditError, NoteError, VerificationError
+from ledger.audit_errors import AuditError, NoteError, PackError, VerificationError
 from ledger.audit_frame import OpenPack
 from ledger.audit_parallel import PART_BYTES_MIN, PARTS_PER_WORKER, cut_book, read_parts
 from ledger.audit_report import STEPS, VerifyReport
@@ -96,6 +96,11 @@ def run_verify(
         _Verification(path, trusted, notes, report, on_step, workers).run()
     except AuditError as error:
         report.failure = error
+    except RecursionError:
+        report.failure = PackError(
+            f"{path}: a file in it holds lists within lists deeper than any of Byline's; it was "
+            f"made to stop its reader, and nothing is proved. Ask for the pack again"
+        )
     return report
 
 

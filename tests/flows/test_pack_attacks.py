@@ -140,7 +140,8 @@ def test_another_checkpoint_or_another_months_manifest_is_refused(month, tmp_pat
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize(
-    "trick", ["deflated", "twice", "parent", "absolute", "bomb", "comment", "order", "prefix"]
+    "trick",
+    ["deflated", "twice", "parent", "absolute", "bomb", "comment", "order", "prefix", "nested"],
 )
 def test_tricks_of_the_archive_format_are_refused(month, tmp_path, trick):
     """Packed members, a name twice, names that leave the folder, a bomb, an order, a prefix."""
@@ -159,6 +160,8 @@ def test_tricks_of_the_archive_format_are_refused(month, tmp_path, trick):
         if trick == "bomb":
             archive.writestr("reports/zeros", bytes(50_000_000))
         archive.comment = b"hello" if trick == "comment" else b""
+    if trick == "nested":
+        _write_archive(path, members | {MANIFEST: b"[" * 200_000})
     if trick == "prefix":
         path.write_bytes(b"#!/bin/sh\n" + month[0].pack(PERIOD).read_bytes())
     assert refused(month, path)
