@@ -8,7 +8,7 @@ from flows.artefacts import read_manifest
 from flows.estimation import ESTIMATES_FORMAT, INFLUENCE_FORMAT
 from flows.publish import ClosedPeriod
 from reports.compliance_inputs import Figure
-from reports.render.text import count, percent
+from reports.render.text import count, percent, plural
 
 PPT = 10**12
 
@@ -28,10 +28,10 @@ def method_figures(closed: ClosedPeriod) -> Iterator[Figure]:
         unexplained += int(estimates["unexplained_outputs"])
         documents = max(documents, int(estimates["decoy"]["documents"]))
         generic += sum(night.creators["generic_ppt"].to_list()) * night.pool_units
-        points = len(said["checkpoints"])
+        points = plural(len(said["checkpoints"]), "checkpoint")
         yield Figure(
             f"Method of {night.night.name}",
-            f"influence along the training path, {points} checkpoints, {said['path_rule']}",
+            f"influence along the training path, {points}, {said['path_rule']}",
             f"influence/{night.night.name}.manifest.json",
         )
     source = "influence/*.manifest.json, completeness"

@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from datetime import timedelta
+from enum import Enum
 
 import orjson
 
@@ -104,10 +105,15 @@ def _limits(term: Term) -> str:
     parts = []
     for item in fields(term.condition):
         chosen = getattr(term.condition, item.name)
-        found = sorted(str(getattr(one, "value", one)) for one in chosen)
+        found = sorted(_in_words(one) for one in chosen)
         if found:
             parts.append(f"{item.name.replace('_', ' ')} {', '.join(found)}"[:60])
     return "; ".join(parts) or "everything"
+
+
+def _in_words(item: object) -> str:
+    """Write what is one of a fixed list in words; what people named stays as it is."""
+    return str(item.value).replace("_", " ") if isinstance(item, Enum) else str(item)
 
 
 def _outside(closed: ClosedPeriod, agreements: Sequence[Agreement]) -> FactTable:

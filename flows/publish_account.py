@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 from contracts.period import Period
@@ -47,7 +48,7 @@ class Account:
             tuple(_movement(sealed, units) for sealed, units in others),
             tuple(_adjustment(s, u, period) for s, u in others if _kind(s, u) == "adjustment"),
             entries,
-            _carried_since(before, opening),
+            _carried_since(before),
             _year_to_date([*before, *mine], period.text[:4]),
         )
 
@@ -84,16 +85,20 @@ def _reference(sealed: SealedEntry, units: int) -> EntryRef:
     )
 
 
-def _carried_since(before: Moves, opening_units: int) -> str:
-    """Say since when something has been owed without a break, or ""."""
-    if opening_units <= 0:
-        return ""
-    balance, since = 0, ""
+def _carried_since(before: Moves) -> str:
+    """Say since when the oldest part of an opening balance is owed, or "" where nothing is.
+
+    What is paid or taken back is taken from the oldest part.
+    """
+    owed: deque[tuple[str, int]] = deque()
+    taken = 0
     for sealed, units in before:
-        if balance <= 0 < balance + units:
-            since = sealed.entry.effective_on
-        balance += units
-    return since
+        taken -= min(units, 0)
+        if units > 0:
+            owed.append((sealed.entry.effective_on, units))
+        while owed and taken >= owed[0][1]:
+            taken -= owed.popleft()[1]
+    return owed[0][0] if owed else ""
 
 
 def _year_to_date(touched: Moves, year: str) -> YearToDate:

@@ -90,7 +90,7 @@ def trial_balance_blocks(balance: TrialBalance) -> tuple[Block, ...]:
             Column("Debit", "right"),
             Column("Credit", "right"),
         )
-        blocks += [Heading(currency), Table(columns, tuple(rows))]
+        blocks += [Heading(currency.partition("/")[0]), Table(columns, tuple(rows))]
     return tuple(blocks)
 
 

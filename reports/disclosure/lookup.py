@@ -81,7 +81,7 @@ def lookup_document(lookup: WorkLookup) -> Document:
     """Lay the answer out as a paper."""
     blocks: list[Block] = [
         Text(
-            f"{count(len(lookup.documents))} documents of this work are in the training corpus."
+            f"Documents of this work in the training corpus: {count(len(lookup.documents))}."
             if lookup.found
             else "No document of this work is in the training corpus that was searched.",
             "warning",
@@ -140,7 +140,7 @@ def _earned(lookup: WorkLookup) -> Table:
         Column("Period"),
         Column("Statement", width="1fr"),
         Column("Share, 95 % interval", "right"),
-        Column("Amount", "right"),
+        Column(f"Amount, {lookup.currency.partition('/')[0]}", "right"),
     )
     return Table(columns, tuple(rows))
 

@@ -90,8 +90,17 @@ def _heading(block: Heading) -> str:
 
 
 def _text(block: Text) -> str:
-    tag = "pre" if block.tone == "code" else "p"
-    return f'<{tag} class="{escape(block.tone)}">{escape(block.text)}</{tag}>'
+    if block.tone == "code":
+        return f'<pre class="code">{escape(block.text)}</pre>'
+    return f'<p class="{escape(block.tone)}">{_worded(block.text)}</p>'
+
+
+def _worded(text: str) -> str:
+    """Escape a text; what stands between two backticks is a command or a name."""
+    parts = escape(text).split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return "".join(f"<code>{p}</code>" if n % 2 else p for n, p in enumerate(parts))
 
 
 def _facts(block: Facts) -> str:
@@ -120,7 +129,7 @@ def _beside(block: Beside) -> str:
 
 
 def _table(table: Table) -> str:
-    source = f'<p class="note">Source: {_cell(table.source)}</p>' if table.source else ""
+    source = f'<p class="note">Source: {_source(table.source)}</p>' if table.source else ""
     if not table.rows:
         return f'<p class="muted">{escape(table.empty)}</p>{source}'
     sides = [' class="r"' if column.align == "right" else "" for column in table.columns]
@@ -134,6 +143,10 @@ def _table(table: Table) -> str:
     return f"<table>{heads}<tbody>{rows}</tbody></table>{source}"
 
 
+def _source(cell: Cell) -> str:
+    return _cell(cell) if cell.href else _worded(cell.text)
+
+
 def _row(row: Row, sides: list[str]) -> str:
     if row.kind == "group":
         return f'<tr class="group"><td colspan="{len(sides)}">{escape(row.cells[0].text)}</td></tr>'
@@ -144,7 +157,7 @@ def _row(row: Row, sides: list[str]) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    body = _money(cell)
+    body = _worded(cell.text) if cell.tone == "muted" and not cell.minor else _money(cell)
     if cell.tone == "code":
         body = f"<code>{body}</code>"
     elif cell.tone:

@@ -71,6 +71,15 @@ def count(number: int) -> str:
     return f"{MINUS if number < 0 else ''}{abs(number):,}"
 
 
+def plural(number: int, what: str) -> str:
+    """Write a count with the word for what is counted.
+
+    >>> plural(1, "night"), plural(2000, "night")
+    ('1 night', '2,000 nights')
+    """
+    return f"{count(number)} {what}" if number == 1 else f"{count(number)} {what}s"
+
+
 def millionths(value_ppm: int, decimals: int = 2) -> str:
     """Write a value held in millionths with a few decimals, rounded half to even.
 

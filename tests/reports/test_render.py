@@ -15,6 +15,7 @@ from pypdf import PdfReader
 from contracts.money import parse_units
 from reports.errors import FontMissingError
 from reports.render.csv import csv_bytes, guard, render_csv
+from reports.render.document import Cell, Column, Row, Table, Text
 from reports.render.html import render_html
 from reports.render.json import render_json
 from reports.render.pdf import check_fonts, render_pdf
@@ -151,6 +152,38 @@ def test_any_script_has_glyphs():
     for family in ("Arabic", "Hebrew", "Devanagari", "Thai", "Droid", "NanumSquare", "Emoji"):
         assert any(family in font for font in fonts), f"no {family} face in {sorted(fonts)}"
     assert not any("Libertinus" in font or "NewCM" in font for font in fonts)
+
+
+def test_what_stands_below_an_empty_table_does_not_stand_on_it():
+    """Its word for nothing has a line of its own above the source."""
+    table = Table((Column("A"),), (), empty="None.", source=Cell("`byline db check`"))
+    places = {}
+
+    def keep(text, matrix, at, _font, _size):
+        for word in ("None.", "Source:"):
+            if word in text:
+                places[word] = matrix[5] + matrix[3] * at[5]
+
+    made = render_pdf(replace(statement_document(statement()), blocks=(table,)))
+    (page,) = PdfReader(io.BytesIO(made)).pages
+    page.extract_text(visitor_text=keep)
+    assert abs(places["None."] - places["Source:"]) > 9
+
+
+def test_a_command_between_backticks_is_set_as_one_and_a_title_is_left_alone():
+    """In paragraphs and sources; never in what creators named."""
+    title = "the `quoted` work"
+    table = Table((Column("A"),), (Row((Cell(title),)),), source=Cell("`byline db check`"))
+    blocks = (Text("See `byline x`."), Text("one ` alone"), table)
+    page = replace(statement_document(statement()), blocks=blocks)
+    html = render_html(page).decode()
+    assert "See <code>byline x</code>." in html
+    assert "one ` alone" in html
+    assert "Source: <code>byline db check</code>" in html
+    text = pdf_text(render_pdf(page))
+    for shown in (html, text):
+        assert title in shown
+    assert "See byline x." in re.sub(r"\s+", " ", text)
 
 
 def test_markup_in_a_name_is_text():
