@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -150,6 +151,8 @@ _POOL: dict[str, Any] = {}
 
 
 def _prepare(folder: Path, formats: tuple[str, ...], parts: ProofParts) -> None:
+    # Ctrl-C reaches every process of a terminal; the parent decides, and no statement is half done.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _POOL.update(folder=folder, formats=formats, parts=parts)
 
 
