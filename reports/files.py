@@ -6,6 +6,7 @@ the name sees the whole file. Nothing is left under the name when it fails.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,6 +43,8 @@ def _write(files: Sequence[tuple[Path, bytes]]) -> None:
         try:
             for temporary, (path, data) in zip(waiting, files, strict=True):
                 path.parent.mkdir(parents=True, exist_ok=True)
+                if path.is_dir():
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
                 with temporary.open("wb") as file:
                     file.write(data)
                     file.flush()

@@ -33,7 +33,18 @@ PAPERS = {
     "ads": (("export", "ads", "--period", PERIOD), False, f"reports/{PERIOD}/exports"),
     "dsr": (("export", "dsr", "--period", PERIOD, "--recipient", "org:s"), False,
             f"reports/{PERIOD}/exports"),
+    "pack": (("audit", "pack", "--period", PERIOD), True, f"reports/{PERIOD}/statements"),
+    "sample": (("audit", "sample", "--period", PERIOD, "--seed", "ab" * 16, "--tolerable", "99"),
+               False, None),
 }  # fmt: skip
+# The last of a paper's names, where a folder of that name stands in the way.
+TAKEN = {
+    "compliance": f"reports/{PERIOD}/compliance.pdf",
+    "disclosure": "reports/disclosure-eu.pdf",
+    "sample": f"reports/{PERIOD}/audit-sample.txt",
+    "payout export": f"payouts/{BATCH}.pain.001.xml",
+    "pack": f"packs/{PERIOD}.byline.zip",
+}
 WITH_PERIOD = [name for name, (words, *_) in PAPERS.items() if PERIOD in words]
 # What a refused command may write: that it was asked for, and the seal over that.
 KEPT = ("byline.db", "checkpoints/", "locks/")
@@ -135,6 +146,24 @@ def test_a_folder_that_cannot_be_written_is_named(name, home, capsys):
     told, left = refused(home, capsys, *words)
     assert "could not be written" in told
     assert without_facts(left) == set()
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_name_that_is_taken_by_a_folder_is_named(name, home, capsys):
+    """None of the files that belong together appears; afterwards the command goes through."""
+    words, place = PAPERS[name][0], home / TAKEN[name]
+    if name == "pack":
+        assert cli.run(["report", "--dir", str(home), "--period", PERIOD]) == 0
+        place.unlink()
+    place.mkdir(parents=True)
+    told, left = refused(home, capsys, *words)
+    assert place.name in told
+    # Whole files of their own, which are written before: the register, and what will be sent.
+    aside = {f"reports/{PERIOD}/compliance.agreements.csv", f"payouts/{BATCH}.export.json"}
+    assert without_facts(left) <= aside
+    assert not [p for p in place.parent.iterdir() if p.name.startswith(".") or p.suffix == ".tmp"]
+    place.rmdir()
+    assert cli.run([*words, "--dir", str(home)]) == 0
 
 
 @pytest.mark.parametrize("name", WITH_PERIOD)
