@@ -68,3 +68,11 @@ class IndexMismatchError(GradientIndexError):
 
 class ScoringError(AttributionError):
     """Scores cannot be computed from what was given."""
+
+
+class DeviceError(AttributionError):
+    """The card that was asked for is not on this machine, or is not one attribution knows."""
+
+
+class DeviceMemoryError(DeviceError):
+    """A card has no room for a batch beside the model."""

@@ -209,9 +209,10 @@ def _run(
         at_top = torch.zeros_like(top)
         at_top[where] = gradients
         torch.autograd.backward([top], [at_top])
-    owner = batch.rows.to(device)[:, None].expand_as(scored)[scored]  # [T]
-    totals = torch.zeros(len(batch.documents), dtype=torch.float64, device=device)
-    return totals.index_add_(0, owner, token_losses.double()).cpu()
+    # Summed on the processor: a card adds in whatever order its threads come.
+    owner = batch.rows[:, None].expand_as(batch.scored)[batch.scored.cpu()]  # [T]
+    totals = torch.zeros(len(batch.documents), dtype=torch.float64)
+    return totals.index_add_(0, owner, token_losses.double().cpu())
 
 
 @torch.no_grad()

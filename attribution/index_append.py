@@ -18,6 +18,7 @@ import polars as pl
 
 from attribution.corpus import Document
 from attribution.corpus_file import CorpusFile, Joined
+from attribution.device import joined_by, within_memory
 from attribution.errors import GradientIndexError
 from attribution.evidence import find_clusters, unit_weights
 from attribution.gradients import recording
@@ -38,6 +39,7 @@ def append_documents(
     *,
     duplicate_threshold: float | None = 0.8,
     signer: Signer | None = None,
+    device: str = "cpu",
     progress: Callable[[str, int, int], None] = lambda _step, _done, _all: None,
 ) -> IndexManifest:
     """Add the documents of a corpus file.
@@ -47,6 +49,7 @@ def append_documents(
         corpus: documents of the same training stage that the index does not hold.
         duplicate_threshold: as in `IndexConfig`.
         signer: signs the new manifest.
+        device: where the models run; see `device`.
         progress: called with (step, done, all).
 
     Returns:
@@ -67,12 +70,12 @@ def append_documents(
                     f"document {document.document_id} is in index {folder} already; nothing was "
                     f"added. Give new documents only"
                 )
-        attributor = Attributor(index)
+        attributor = Attributor(index, device=device)
         loaded = attributor.final
         rows = (encode_document(document, loaded.tokenizer) for document in added)
         encoded = EncodedRows(rows, folder)
         check_ids(encoded, [d.document_id for d in added], loaded.vocab_size)
-        content = dict(index.manifest.content)
+        content = joined_by(index.manifest.content, attributor.device)
         weights = _weigh(index, added, content, duplicate_threshold)
         name = f"{1 + max(int(s['name']) for s in content['shards']):06d}"
         digest = _shard(attributor, added, encoded, folder / "shards" / name, weights, progress)
@@ -132,7 +135,10 @@ def _shard(
         recorder = RowRecorder(index.layers, index.basis(k), model.device)
         writer = RowWriter(folder, k, codec.row_bytes)
         done = 0
-        with recording(model.model, index.layers, recorder):
+        with (
+            within_memory(attributor.device, None),
+            recording(model.model, index.layers, recorder),
+        ):
             for rows in write_rows(
                 model,
                 recorder,

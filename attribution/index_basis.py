@@ -31,8 +31,8 @@ def save_basis(
     folder.mkdir(parents=True, exist_ok=True)
     sides = {}
     for layer, basis in zip(layers, bases, strict=True):
-        sides[f"{layer.name}/in"] = basis.p_in
-        sides[f"{layer.name}/out"] = basis.p_out
+        sides[f"{layer.name}/in"] = basis.p_in.cpu()
+        sides[f"{layer.name}/out"] = basis.p_out.cpu()
     fitted = {
         "documents": torch.tensor([curvature.documents]),
         "eigenvalues": curvature.eigenvalues,

@@ -19,8 +19,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from attribution.corpus import Document
 from attribution.corpus_file import CorpusFile
+from attribution.device import (
+    device_name,
+    find_device,
+    note_device,
+    noted_devices,
+    with_devices,
+    within_memory,
+)
 from attribution.evidence import find_clusters, unit_weights
 from attribution.files import canonical_json, sha256_file, write_atomically
 from attribution.gradients import LossModel, recording
@@ -78,12 +88,12 @@ def build_index(
     Raises:
         AttributionError: bad input, another builder, another plan, a damaged folder.
     """
-    out = Path(config.out)
+    out, device = Path(config.out), find_device(config.device)
     points, rule = training_path(config)
     with locked(out):
         corpus = CorpusFile(config.corpus, out)
         decoys = CorpusFile(config.decoys, out) if config.decoys is not None else None
-        build = _Build(config, points, corpus, decoys)
+        build = _Build(config, points, corpus, decoys, device)
         agreed = plan_of(build.config, points, rule, build.inputs, build.unit_weights)
         keep_to_plan(out / "build.json", agreed)
         if (out / "manifest.json").is_file():
@@ -93,8 +103,9 @@ def build_index(
             out / "locations.json",
             canonical_json(relative_locations(config, points)),
         )
-        build.run(progress)
-        return _finish(agreed, build, progress, signer)
+        with within_memory(device, build.token_budget):
+            build.run(progress)
+            return _finish(agreed, build, progress, signer)
 
 
 class _Build:
@@ -106,10 +117,12 @@ class _Build:
         points: Sequence[PathPoint],
         corpus: CorpusFile,
         decoys: CorpusFile | None,
+        device: torch.device,
     ) -> None:
         self.config, self.points = config, list(points)
         self.out = Path(config.out)
-        self.final = load_model(config.model_dir)
+        self.device = device
+        self.final = load_model(config.model_dir, device=device)
         self.coverage: Coverage = find_layers(
             self.final.model,
             config.layers,
@@ -147,12 +160,15 @@ class _Build:
 
         self.config = replace(config, token_budget=self.token_budget)
 
+    def bases(self) -> list[Path]:
+        """Return the folder of each checkpoint's bases."""
+        return [self.out / "bases" / f"{k:03d}" for k in range(len(self.points))]
+
     def half_errors(self) -> list[float] | None:
         """Return the worst distance of rows in bfloat16 from float32, a checkpoint each."""
         if self.config.compute == "float32":
             return None
-        folders = [self.out / "bases" / f"{k:03d}" for k in range(len(self.points))]
-        said = [json.loads((folder / "bfloat16.json").read_bytes()) for folder in folders]
+        said = [json.loads((folder / "bfloat16.json").read_bytes()) for folder in self.bases()]
         return [float(entry["worst"]) for entry in said]
 
     def _found_budget(self) -> int:
@@ -194,7 +210,7 @@ class _Build:
             last = k == len(self.points) - 1
             # Rows in bfloat16 change the model that makes them: the final one is kept as it is.
             own = last and self.config.compute == "float32"
-            loaded = self.final if own else load_model(point.folder)
+            loaded = self.final if own else load_model(point.folder, device=self.device)
             self._checkpoint(k, loaded, progress)
         for s, (kind, documents, encoded) in enumerate(self.shards):
             folder = self.folder(s)
@@ -226,7 +242,9 @@ class _Build:
         model = LossModel(loaded.model)
         layers = self.coverage.layers
         folder = self.out / "bases" / f"{k:03d}"
-        if not (folder / "curvature.safetensors").is_file():
+        fitted = (folder / "curvature.safetensors").is_file()
+        note_device(folder, self.device, begun=fitted)
+        if not fitted:
             bases, curvature = fit(
                 model,
                 layers,
@@ -301,8 +319,10 @@ def _finish(
     progress("groups", 0, len(build.points))
     manifest["groups"] = sum_groups(out, manifest, generation=0)
     manifest["excluded"] = GradientIndex.loose(out, manifest).excluded()
-    attributor = Attributor(GradientIndex.loose(out, manifest))
+    attributor = Attributor(GradientIndex.loose(out, manifest), device=build.device)
     manifest["calibration"] = calibrate(attributor, *build.corpora)
     progress("groups", len(build.points), len(build.points))
+    made_on = set.union(*(noted_devices(folder) for folder in build.bases()))
+    manifest = with_devices(manifest, made_on | {device_name(build.device)})
     write_manifest(out, manifest, signer)
     return GradientIndex.open(out).manifest

@@ -76,6 +76,8 @@ class IndexConfig:
         clusters: cluster id -> document ids; None finds them by the threshold.
         unit_weights: document_id -> weight of its row in its group, 1 where not
             named; None counts each cluster once (see `evidence`).
+        device: where the models run (see `device`); not in the plan, so that a build begun
+            on one device may be finished on another.
     """
 
     model_dir: Path
@@ -100,6 +102,7 @@ class IndexConfig:
     duplicate_threshold: float | None = 0.8
     clusters: Mapping[str, tuple[str, ...]] | None = None
     unit_weights: Mapping[str, float] | None = None
+    device: str = "cpu"
 
     def fit_config(self, checkpoints: int, layers: int) -> FitConfig:
         """Return how each of so many checkpoints of a model with so many layers is fitted."""

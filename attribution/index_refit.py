@@ -20,6 +20,7 @@ from typing import Any
 
 from attribution.corpus import Document
 from attribution.corpus_file import CorpusFile
+from attribution.device import joined_by, within_memory
 from attribution.errors import GradientIndexError, IndexMismatchError
 from attribution.files import sha256_file
 from attribution.index_calibrate import NONE, calibrate
@@ -74,6 +75,7 @@ def refit_index(
     wanted: Refit,
     *,
     signer: Signer | None = None,
+    device: str = "cpu",
     progress: Callable[[str, int, int], None] = lambda _step, _done, _all: None,
 ) -> IndexManifest:
     """Add a version of the preconditioner and put it into use.
@@ -82,6 +84,7 @@ def refit_index(
         folder: a finished index.
         wanted: what the version shall be.
         signer: signs the new manifest.
+        device: where the models run; see `device`.
         progress: called with (step, done, all).
 
     Returns:
@@ -96,8 +99,8 @@ def refit_index(
     with locked(folder):
         index = GradientIndex.open(folder)
         _check(wanted, index)
-        content = dict(index.manifest.content)
-        attributor = Attributor(index)
+        attributor = Attributor(index, device=device)
+        content = joined_by(index.manifest.content, attributor.device)
         before = index.preconditioner
         geometry = wanted.geometry or before.geometry
         version = len(versions_of(content))
@@ -121,9 +124,8 @@ def refit_index(
             "share": wanted.share,
             "version": version,
         }
-        kept = content.get("preconditioners", [])
         content["preconditioner"] = version
-        content["preconditioners"] = [*kept, entry]
+        content["preconditioners"] = [*content.get("preconditioners", []), entry]
         raw = Attributor(GradientIndex.loose(folder, content), models=attributor)
         entry["calibration"] = calibrate(raw, texts["corpus"], texts["decoys"])
         return write_manifest(folder, content, signer)
@@ -199,17 +201,19 @@ def _curvature(
             share=wanted.share, documents_min=wanted.documents_min, seed=wanted.seed
         )
         rows = (encode_document(document, attributor.tokenizer) for document in documents)
-        curvature = refit(
-            model,
-            index.layers,
-            index.basis(k),
-            index.curvature(k),
-            EncodedRows(rows, index.folder),
-            settings,
-            context=attributor.final.context,
-            token_budget=int(index.manifest.content["config"]["token_budget"]),
-            progress=lambda done, total: progress(f"fit {k}", done, total),
-        )
+        budget = int(index.manifest.content["config"]["token_budget"])
+        with within_memory(attributor.device, None):
+            curvature = refit(
+                model,
+                index.layers,
+                index.basis(k),
+                index.curvature(k),
+                EncodedRows(rows, index.folder),
+                settings,
+                context=attributor.final.context,
+                token_budget=budget,
+                progress=lambda done, total: progress(f"fit {k}", done, total),
+            )
     metric = None
     if geometry == "adam":
         folders = index.model_folders()

@@ -23,6 +23,7 @@ import numpy as np
 import polars as pl
 
 from attribution.corpus_file import CorpusFile
+from attribution.device import devices_of
 from attribution.errors import IndexDamagedError, IndexMismatchError, IndexSignatureError
 from attribution.files import sha256_of
 from attribution.half import BOUND as HALF_BOUND
@@ -47,6 +48,7 @@ def verify_index(
     seed: int = 0,
     corpus: Path | str | None = None,
     key: str | None = None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Verify an index.
 
@@ -56,6 +58,7 @@ def verify_index(
         seed: of the sample.
         corpus: the documents; where the index was built from when left out.
         key: the public key, in hex, that manifest and removal records must be signed by.
+        device: where the models run; see `device`.
 
     Returns:
         manifest, signed_by, removals, removals_signed, rows_hashed, rows_recomputed,
@@ -87,7 +90,8 @@ def verify_index(
         )
     texts = _indexed_documents(index, path)
     rows = _sample(index, texts, sample, seed)
-    report["worst_difference"] = round(_compare_rows(index, texts, rows), 6)
+    attributor = Attributor(index, device=device)
+    report["worst_difference"] = round(_compare_rows(attributor, texts, rows), 6)
     report["rows_recomputed"] = len(rows) * index.manifest.checkpoints
     return report
 
@@ -145,10 +149,10 @@ def _indexed_documents(index: GradientIndex, path: Path) -> CorpusFile:
     return found
 
 
-def _compare_rows(index: GradientIndex, texts: CorpusFile, rows: Sequence[int]) -> float:
+def _compare_rows(attributor: Attributor, texts: CorpusFile, rows: Sequence[int]) -> float:
     """Make rows again at every checkpoint; return the worst relative difference."""
+    index = attributor.index
     names = index.documents["document_id"].to_list()
-    attributor = Attributor(index)
     found = (texts[texts.place_of(names[row])] for row in rows)
     encoded = [encode_document(document, attributor.tokenizer) for document in found]
     dtype = index.manifest.content["config"]["dtype"]
@@ -189,6 +193,7 @@ def index_info(folder: Path | str) -> dict[str, Any]:
         "checkpoints": [{"step": p["step"], "weight": p["weight"]} for p in content["checkpoints"]],
         "clusters": len(content["clusters"]),
         "decoys": table.height - trained.height,
+        "devices": sorted(devices_of(content)),
         "documents": int(trained["alive"].sum()),
         "dtype": content["config"]["dtype"],
         "excluded": len(content["excluded"]),

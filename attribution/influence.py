@@ -32,6 +32,7 @@ from torch import Tensor
 
 from attribution.batches import collate, plan
 from attribution.corpus_file import CorpusFile
+from attribution.device import find_device, within_memory
 from attribution.errors import IndexMismatchError
 from attribution.gradients import LossModel, backward, recording
 from attribution.index_config import weights_digest
@@ -80,6 +81,7 @@ class Attributor:
     Attributes:
         index: the index that is scored with.
         threads: how many threads scoring runs on (rule 5).
+        device: where its models run; rows are multiplied on the processor.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Attributor:
         folders: Sequence[Path] | None = None,
         models: Attributor | None = None,
         threads: int = SCORING_THREADS,
+        device: str | torch.device = "cpu",
     ) -> None:
         """Open.
 
@@ -97,8 +100,13 @@ class Attributor:
             folders: where the checkpoints are, if not where the build had them.
             models: an attributor of the same path whose loaded models are shared.
             threads: see `SCORING_THREADS`.
+            device: see `device.find_device`; with `models` it is theirs.
+
+        Raises:
+            DeviceError: there is no such device.
         """
         self.index, self.threads = index, threads
+        self.device: torch.device = find_device(device) if models is None else models.device
         self._folders = list(folders) if folders is not None else index.model_folders()
         self._final_folder = index.model_folder()
         self._models: dict[int, LossModel] = {}
@@ -111,7 +119,7 @@ class Attributor:
     def final(self) -> LoadedModel:
         """The final model, with its tokenizer where it has one."""
         if self._final is None:
-            self._final = load_model(self._final_folder)
+            self._final = load_model(self._final_folder, device=self.device)
         return self._final
 
     @cached_property
@@ -151,7 +159,7 @@ class Attributor:
                     f"checkpoint the index was built from, or rebuild the index"
                 )
             last = checkpoint == self.index.manifest.checkpoints - 1
-            loaded = self.final if last else load_model(folder)
+            loaded = self.final if last else load_model(folder, device=self.device)
             self._models[checkpoint] = LossModel(loaded.model)
         return self._models[checkpoint]
 
@@ -162,7 +170,10 @@ class Attributor:
         rows = torch.zeros(len(encoded), recorder.width)
         losses = torch.zeros(len(encoded), dtype=torch.float64)
         context = self.final.context
-        with recording(model.model, self.index.layers, recorder):
+        with (
+            within_memory(self.device, None),
+            recording(model.model, self.index.layers, recorder),
+        ):
             for members in plan(encoded, context, TOKEN_BUDGET):
                 batch = collate(encoded, members, context)
                 recorder.start(batch)

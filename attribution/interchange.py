@@ -17,9 +17,18 @@ import numpy as np
 from torch import Tensor
 
 from attribution.corpus import read_corpus, read_queries
+from attribution.device import device_name, find_device, within_memory
 from attribution.errors import ScoringError
 from attribution.files import sha256_of, write_atomically
-from attribution.methods import METHODS, MatrixTask, check_needs, options_of, with_options
+from attribution.methods import (
+    METHODS,
+    MatrixTask,
+    Method,
+    check_needs,
+    device_for,
+    options_of,
+    with_options,
+)
 
 
 def _quiet(_step: str, _done: int, _all: int) -> None:
@@ -38,6 +47,7 @@ def attribute_files(  # noqa: PLR0913 - the options of one command.
     damping: float = 0.01,
     seed: int = 0,
     options: Mapping[str, str] | None = None,
+    device: str = "cpu",
     progress: Callable[[str, int, int], None] = _quiet,
 ) -> dict[str, Any]:
     """Score every document of a corpus for every query.
@@ -55,20 +65,18 @@ def attribute_files(  # noqa: PLR0913 - the options of one command.
         damping: for methods with a curvature.
         seed: for methods that draw.
         options: of the method: field of its dataclass -> value as text.
+        device: where the models run; see `device`.
         progress: called with (step, done, all).
 
     Returns:
-        method, out, sha256, queries, documents.
+        device, method, out, sha256, queries, documents.
 
     Raises:
         AttributionError: an unknown method or option, something the method needs
             and the task lacks, or bad input.
     """
-    if method not in METHODS:
-        raise ScoringError(
-            f"there is no attribution method {method!r}; choose one of {', '.join(METHODS)}"
-        )
-    chosen = with_options(METHODS[method], options or {})
+    chosen = with_options(_named(method), options or {})
+    place = find_device(device_for(chosen, device))
     task = MatrixTask(
         model_dir=Path(model),
         checkpoints=tuple(Path(folder) for folder in checkpoints),
@@ -77,10 +85,21 @@ def attribute_files(  # noqa: PLR0913 - the options of one command.
         index_dir=Path(index) if index is not None else None,
         damping=damping,
         seed=seed,
+        device=device_for(chosen, device),
         progress=progress,
     )
     check_needs(chosen, task)
-    return {"method": method, **_write_scores(chosen.scores(task), task, Path(out))}
+    with within_memory(place, None):
+        written = _write_scores(chosen.scores(task), task, Path(out))
+    return {"device": device_name(place), "method": method, **written}
+
+
+def _named(method: str) -> Method:
+    if method not in METHODS:
+        raise ScoringError(
+            f"there is no attribution method {method!r}; choose one of {', '.join(METHODS)}"
+        )
+    return METHODS[method]
 
 
 def list_methods() -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from attribution.corpus import Corpus, Query
+from attribution.device import find_device
 from attribution.model import LoadedModel, load_model
 from attribution.tokens import Encoded, check_agreement, check_ids, encode_document, encode_query
 
@@ -29,6 +30,7 @@ class MatrixTask:
         damping: for methods with a curvature.
         seed: for methods that draw.
         token_budget: tokens in a batch.
+        device: where the models run; see `device`.
         progress: called with (step, done, all).
     """
 
@@ -40,12 +42,17 @@ class MatrixTask:
     damping: float = 0.01
     seed: int = 0
     token_budget: int = 4096
+    device: str = "cpu"
     progress: Callable[[str, int, int], None] = field(default=_quiet)
 
     @cached_property
     def model(self) -> LoadedModel:
         """The final model, loaded once."""
-        return load_model(self.model_dir)
+        return self.loaded(self.model_dir)
+
+    def loaded(self, folder: Path) -> LoadedModel:
+        """Load a model of the path, on the task's device."""
+        return load_model(folder, device=find_device(self.device))
 
     @cached_property
     def documents_encoded(self) -> list[Encoded]:

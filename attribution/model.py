@@ -25,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 
 from attribution.adapters import WEIGHTS as ADAPTER_WEIGHTS
 from attribution.adapters import base_folder, is_adapter, wear
+from attribution.device import CPU, within_memory
 from attribution.errors import ModelFolderError
 from attribution.files import sha256_file
 
@@ -78,6 +79,12 @@ class LoadedModel:
         return context_of(self.model.config)
 
     @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        found: torch.device = next(self.model.parameters()).device
+        return found
+
+    @property
     def vocab_size(self) -> int:
         """How many token ids the model has a row for."""
         return int(self.model.get_input_embeddings().weight.shape[0])
@@ -118,7 +125,11 @@ def model_digest(folder: Path | str) -> str:
 
 
 def load_model(
-    folder: Path | str, *, tokenizer_from: Path | str | None = None, need_tokenizer: bool = False
+    folder: Path | str,
+    *,
+    tokenizer_from: Path | str | None = None,
+    need_tokenizer: bool = False,
+    device: torch.device = CPU,
 ) -> LoadedModel:
     """Load a causal language model from a local folder.
 
@@ -127,10 +138,12 @@ def load_model(
         tokenizer_from: a folder to take the tokenizer from when `folder` has
             none, as checkpoints along a training run do.
         need_tokenizer: refuse a model for which no tokenizer is found.
+        device: where it is put; see `device.find_device`.
 
     Raises:
         ModelFolderError: the folder is missing or incomplete, or a file in it is
             damaged or of a kind that transformers cannot read as a causal LM.
+        DeviceMemoryError: it is larger than the card's free memory.
     """
     folder = Path(folder)
     _check_folder(folder)
@@ -147,7 +160,8 @@ def load_model(
     model = _load_weights(base_folder(folder) if is_adapter(folder) else folder)
     if is_adapter(folder):
         wear(model, folder)
-    model.eval()
+    with within_memory(device, None):
+        model.to(device).eval()
     return LoadedModel(model, tokenizer, digest, folder)
 
 

@@ -12,6 +12,8 @@
    and works: beyond that, outputs are scored in parts and their rows written as they come.
 7. The manifest names the version of the preconditioner that scored. An older one can
    be asked for, and gives the bytes it gave then.
+8. A shard has one name whatever device scores it: numbers agree within float rounding, and the
+   first that is made is the one that counts. A manifest names the cards that took part.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from typing import Any
 import polars as pl
 
 from attribution import run_tables as tables
+from attribution.device import device_name, devices_of, with_devices
 from attribution.errors import IndexDamagedError, ScoringError
 from attribution.files import canonical_json, sha256_file, sha256_of, write_atomically
 from attribution.index_read import GradientIndex
@@ -74,12 +77,14 @@ class AttributionRequest:
         outputs: what to attribute; ids are distinct.
         out_dir: where the shard's files go.
         preconditioner: the version to score with; None for the index's own choice.
+        device: where the models run; see `device`. An open attributor stays where it is.
     """
 
     index_dir: Path
     outputs: tuple[QueryText, ...]
     out_dir: Path
     preconditioner: int | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ def attribute_outputs(
     version = request.preconditioner
     if attributor is None or version not in (None, attributor.index.preconditioner.version):
         opened = GradientIndex.open(request.index_dir, preconditioner=version)
-        attributor = Attributor(opened, models=attributor)
+        attributor = Attributor(opened, models=attributor, device=request.device)
     outputs = tuple(sorted(request.outputs, key=lambda o: o.output_id))
     for before, after in itertools.pairwise(outputs):
         if before.output_id == after.output_id:
@@ -181,7 +186,8 @@ def attribute_outputs(
             gains.append(gained)
             path = None if len(ids) <= step else Path(scratch) / f"{begin}.parquet"
             parts.append(tables.Part.held(rows, gained, path))
-        return _write(result, parts, pl.concat(gains), run_facts(index), inputs)
+        facts = with_devices(run_facts(index), [device_name(attributor.device)])
+        return _write(result, parts, pl.concat(gains), facts, inputs)
 
 
 def run_facts(index: GradientIndex) -> dict[str, Any]:
@@ -236,7 +242,10 @@ def merge_shards(
             canonical_json(sorted(manifest["inputs"]["outputs"] for manifest in manifests))
         ),
     }
-    facts = {key: manifests[0][key] for key in _FACTS if key in manifests[0]}
+    facts = with_devices(
+        {key: manifests[0][key] for key in _FACTS if key in manifests[0]},
+        set.union(*(devices_of(manifest) for manifest in manifests)),
+    )
     result = AttributionResult(
         Path(out_dir) / f"{name}.parquet",
         Path(out_dir) / f"{name}.gains.parquet",

@@ -21,7 +21,6 @@ from attribution.gradients import LossModel, backward, recording
 from attribution.index_config import PathPoint
 from attribution.layers import DEFAULT_LAYERS, TrackedLayer, find_layers
 from attribution.matrix_task import MatrixTask
-from attribution.model import load_model
 from attribution.preconditioner import FitConfig, fit
 from attribution.projection import LayerBasis
 from attribution.recorders import RowRecorder, with_constant
@@ -110,7 +109,7 @@ def path_scores(points: Sequence[PathPoint], task: MatrixTask, config: StreamCon
     scores = torch.zeros(len(task.queries), len(task.corpus), dtype=torch.float64)
     losses = []
     for k, point in enumerate(points):
-        loaded = task.model if k == len(points) - 1 else load_model(point.folder)
+        loaded = task.model if k == len(points) - 1 else task.loaded(point.folder)
         model = LossModel(loaded.model)
         part, loss = checkpoint_scores(model, task, config)
         scores += point.weight * part

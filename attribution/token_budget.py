@@ -7,13 +7,15 @@
 3. A corpus too small to repay the search takes the usual budget.
 4. What was found is written into the plan: a build that died goes on with it, and bytes
    do not depend on how fast the machine was that day.
-5. Memory is measured where a device tells its peak; on a CPU by the process's own peak,
-   which only rises, so it is compared with where it stood before.
+5. Memory is measured where a device tells its peak, anew for each batch; on a CPU by the
+   process's own peak, which only rises, so it is compared with where it stood before.
+6. A batch that a card has no room for ends the search; it takes more than is allowed.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import resource
 import time
@@ -33,6 +35,7 @@ SMALLEST, LARGEST = 1024, 1 << 17
 WORTH_IT = 64 * USUAL
 GAIN = 1.03
 _KIBIBYTE = 1024
+_NO_ROOM = 1 << 62
 
 
 def find_token_budget(
@@ -78,9 +81,13 @@ def find_token_budget(
 
 
 def memory_allowed(device: torch.device) -> int:
-    """Return what a batch may take, bytes: a sixteenth of the machine's, a quarter of a card's."""
+    """Return what a batch may take, bytes: a sixteenth of the machine's memory.
+
+    Of a card's, a quarter, but no more than half of what is free beside the model.
+    """
     if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory // 4
+        free, total = torch.cuda.mem_get_info(device)
+        return min(total // 4, free // 2)
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 16
 
 
@@ -104,14 +111,20 @@ def _first_batch(
 def _try(model: LossModel, layers: Sequence[TrackedLayer], batch: Batch) -> tuple[float, int]:
     """Return the seconds one batch takes, and the bytes it adds to the peak."""
     look = FiniteRecorder(layers)
+    if model.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(model.device)
     before = _peak(model.device)
     times = []
-    with recording(model.model, layers, look):
-        for _ in range(2):
-            look.start(batch)
-            begun = time.perf_counter()
-            backward(model, batch, recorder=look)
-            times.append(time.perf_counter() - begun)
+    try:
+        with recording(model.model, layers, look):
+            for _ in range(2):
+                look.start(batch)
+                begun = time.perf_counter()
+                backward(model, batch, recorder=look)
+                times.append(time.perf_counter() - begun)
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        return math.inf, _NO_ROOM
     return min(times), _peak(model.device) - before
 
 

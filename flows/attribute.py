@@ -63,7 +63,8 @@ def attribute_step(night: Night, step: Step) -> StepOutcome:
             f"raise [night] sample_size and give the same command again"
         )
     outputs = [QueryText(*row) for row in rows.iter_rows()]
-    size = workspace.settings.attribution.shard_outputs
+    measuring = workspace.settings.attribution
+    size = measuring.shard_outputs
     cut = [tuple(outputs[start : start + size]) for start in range(0, len(outputs), size)]
     wanted = {
         "index": index_sha256,
@@ -75,15 +76,16 @@ def attribute_step(night: Night, step: Step) -> StepOutcome:
     names = [shard_name(index_sha256, part) for part in cut]
     for name, part in zip(names, cut, strict=True):
         store.put(name, workspace.index, index_sha256, part)
-    run_shards(store, names, workspace.settings.broker, step.update, step.say)
+    broker = workspace.settings.broker
+    run_shards(store, names, broker, step.update, step.say, measuring.device)
     merge_shards([store.result(name) for name in names], night.influence.parent, night.name)
-    if workspace.settings.broker.url and (advice := size_advice(store, names, size)):
+    if broker.url and (advice := size_advice(store, names, size)):
         step.say(advice)
     for name in names:
         store.drop_request(name)
     manifest = read_manifest(night.manifest("influence"), INFLUENCE_FORMAT)
     assert manifest["inputs"] == wanted, (manifest["inputs"], wanted)
-    where = describe(workspace.settings.broker)
+    where = describe(broker)
     return said(manifest, worked=True, where=f"{len(cut)} shards {where}")
 
 

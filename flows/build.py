@@ -90,11 +90,16 @@ def storage_warning(wanted: AttributionSettings) -> str | None:
 
 
 def build_workspace_index(
-    workspace: Workspace, on_progress: OnProgress | None = None, *, signer: Signer | None = None
+    workspace: Workspace,
+    on_progress: OnProgress | None = None,
+    *,
+    signer: Signer | None = None,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """Build a workspace's index as its settings say; see `build_index_at`."""
     sources = workspace_sources(workspace)
-    return build_index_at(workspace.settings.attribution, sources, on_progress, signer=signer)
+    wanted = workspace.settings.attribution
+    return build_index_at(wanted, sources, on_progress, signer=signer, device=device)
 
 
 def build_index_at(
@@ -103,6 +108,7 @@ def build_index_at(
     on_progress: OnProgress | None = None,
     *,
     signer: Signer | None = None,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """Build an index, or finish one that was begun, or return the one that is there.
 
@@ -111,6 +117,7 @@ def build_index_at(
         sources: what from, and where to.
         on_progress: told (part, done, all).
         signer: signs the finished index.
+        device: where the models run; the settings decide when None.
 
     Returns:
         What the index says of itself.
@@ -138,6 +145,7 @@ def build_index_at(
             fit_share=wanted.fit_share,
             fit_documents_min=wanted.fit_documents_min,
             token_budget=wanted.token_budget or None,
+            device=device or wanted.device,
         ),
         on_progress or (lambda _part, _done, _all: None),
         signer=signer,

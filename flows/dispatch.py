@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from flows.broker import Broker
 from flows.errors import BrokerError, ShardError
 from flows.settings import BrokerSettings
-from flows.shards import SHOWN_DIGITS, Failure, ShardStore
+from flows.shards import SHOWN_DIGITS, Failure, ShardStore, Trial
 from flows.tasks import attribute_shard, describe
 
 POLL_S = 0.1
@@ -38,6 +38,7 @@ def run_shards(
     settings: BrokerSettings,
     on_progress: OnProgress,
     say: Say,
+    device: str = "cpu",
 ) -> int:
     """Get every shard done.
 
@@ -47,6 +48,7 @@ def run_shards(
         settings: the broker; an empty url works in this process.
         on_progress: told (shards done, shards in all, note).
         say: told in one line what went wrong and was mended.
+        device: where the models run in this process; workers have their own.
 
     Returns:
         How many shards were not done before.
@@ -66,7 +68,7 @@ def run_shards(
     else:
         before = len(shards) - len(missing)
         for number, shard in enumerate(missing):
-            attribute_shard(str(store.folder), shard)
+            attribute_shard(str(store.folder), shard, trial=Trial(take_over=True, device=device))
             on_progress(before + number + 1, len(shards), "")
     return len(missing)
 

@@ -81,6 +81,7 @@ def run_reindex(
     workspace: Workspace,
     *,
     key: Path | None = None,
+    device: str | None = None,
     engine: str | None = None,
     reporter: Reporter | None = None,
 ) -> Said:
@@ -89,6 +90,7 @@ def run_reindex(
     Args:
         workspace: the installation.
         key: private key (PEM) that signs it; the workspace's own, where it has one, when None.
+        device: where the models run; the settings decide when None.
         engine: `inline` or `prefect`; the settings decide when None.
         reporter: shows the step; nothing is shown when None.
 
@@ -100,9 +102,9 @@ def run_reindex(
         from flows.engine_prefect import reindex, shown_on  # noqa: PLC0415 - reads its environment
 
         with shown_on(reporter):
-            return reindex(str(workspace.home), None if key is None else str(key))
+            return reindex(str(workspace.home), None if key is None else str(key), device)
     with reporter.step("index") as step:
-        return reindex_said(workspace, key, step)
+        return reindex_said(workspace, key, device, step)
 
 
 def close_said(
@@ -144,7 +146,7 @@ def record_publication(workspace: Workspace, period: str, asked: Asked) -> bool:
     return record_access(workspace, "export", name_object(workspace, "reports", period), asked)
 
 
-def reindex_said(workspace: Workspace, key: Path | None, step: Step) -> Said:
+def reindex_said(workspace: Workspace, key: Path | None, device: str | None, step: Step) -> Said:
     """Build the index and say where it is, and how many points of the training path it has."""
     from flows.build import build_workspace_index, signer_of  # noqa: PLC0415 - torch
 
@@ -152,6 +154,7 @@ def reindex_said(workspace: Workspace, key: Path | None, step: Step) -> Said:
         workspace,
         lambda part, done, total: step.update(done, total, part),
         signer=signer_of(key, workspace),
+        device=device,
     )
     step.result(f"{len(content['checkpoints'])} points of the path")
     return {"index": str(workspace.index), "checkpoints": len(content["checkpoints"])}

@@ -196,12 +196,13 @@ def publish(
 
 
 @flow(name="reindex", flow_run_name="reindex", validate_parameters=False, **AS_JSON)
-def reindex(folder: str, key: str | None = None) -> dict[str, Any]:
+def reindex(folder: str, key: str | None = None, device: str | None = None) -> dict[str, Any]:
     """Build the gradient index, or finish one that was begun: as `byline index build` does.
 
     Args:
         folder: the workspace.
         key: private key (PEM) that signs it; the workspace's own, where it has one, when None.
+        device: where the models run; the settings decide when None.
 
     Returns:
         Where the index is, and how many points of the training path it has.
@@ -210,7 +211,8 @@ def reindex(folder: str, key: str | None = None) -> dict[str, Any]:
 
     def work() -> dict[str, Any]:
         with screen.step("index") as step:
-            return reindex_said(workspace, Path(key) if key else None, Watched(step, "reindex"))
+            watched = Watched(step, "reindex")
+            return reindex_said(workspace, Path(key) if key else None, device, watched)
 
     said = _as_task("reindex", workspace.settings.engine, work)
     keep_index(workspace, said)

@@ -140,6 +140,8 @@ class AttributionSettings(Section):
     `dtype` lowrankN stores factors of rank N; `compute` bfloat16 is refused where it is noise.
     `token_budget` 0 finds the fastest batch; last digits then depend on the machine.
     `passage_characters` is how much of a source `byline trace --passages` may show.
+    `device` runs the models: "auto" is the first card torch sees, else the processor ("cpu");
+    a card is "cuda" or "cuda:1". It changes last digits and is no part of an index's plan.
     """
 
     projection: Literal["eigen", "random"] = "eigen"
@@ -157,6 +159,7 @@ class AttributionSettings(Section):
     token_budget: int = Field(default=4096, ge=0)
     shard_outputs: int = Field(default=64, ge=1)
     passage_characters: int = Field(default=300, ge=0)
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")
 
 
 class PoolSettings(Section):

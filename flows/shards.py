@@ -32,7 +32,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attribution.errors import AttributionError
+from attribution.errors import AttributionError, DeviceError
 from flows.artefacts import canonical_json, sha256_file, write_bytes
 from flows.errors import LockHeldError, ShardError
 from flows.locks import Holder, hold, look
@@ -54,11 +54,13 @@ class Trial:
         attempts: how often it may have failed before nobody tries again.
         limit_s: how long it may take before this process ends itself; None for ever.
         take_over: score it although somebody alive is at it, who is taken to hang.
+        device: where the models run.
     """
 
     attempts: int = UNLIMITED
     limit_s: int | None = None
     take_over: bool = False
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -170,9 +172,9 @@ class ShardStore:
         started = time.monotonic()
         try:
             with stop_after(trial.limit_s, self._words(name)):
-                self._score(json.loads(self._request(name).read_bytes()))
+                self._score(json.loads(self._request(name).read_bytes()), trial.device)
         except (AttributionError, ShardError) as error:
-            self.note_failure(name, str(error), final=True)
+            self.note_failure(name, str(error), final=not isinstance(error, DeviceError))
             raise ShardError(f"shard {name[:SHOWN_DIGITS]} failed: {error}") from error
         except Exception as error:
             self.note_failure(name, f"{type(error).__name__}: {error}")
@@ -247,7 +249,7 @@ class ShardStore:
         ):
             path.unlink(missing_ok=True)
 
-    def _score(self, request: dict[str, Any]) -> None:
+    def _score(self, request: dict[str, Any], device: str) -> None:
         from attribution.run import (  # noqa: PLC0415 - as in `result`
             AttributionRequest,
             QueryText,
@@ -265,7 +267,7 @@ class ShardStore:
         outputs = tuple(QueryText(**output) for output in request["outputs"])
         attribute_outputs(
             AttributionRequest(index, outputs, self.folder),
-            attributor=open_attributor(str(index), found),
+            attributor=open_attributor(str(index), found, device),
         )
 
     def note_failure(self, name: str, text: str, *, final: bool = False) -> None:
@@ -330,17 +332,18 @@ def stop_after(seconds: int | None, words: Path) -> Iterator[None]:
 
 
 @lru_cache(maxsize=1)
-def open_attributor(index: str, index_sha256: str) -> Attributor:
+def open_attributor(index: str, index_sha256: str, device: str = "cpu") -> Attributor:
     """Open an index with its models, once a process.
 
     Args:
         index: its folder.
         index_sha256: its identity; another one opens it again.
+        device: where the models run; see `attribution.device`.
     """
     from attribution.index_read import GradientIndex  # noqa: PLC0415 - torch, only to score
     from attribution.influence import Attributor  # noqa: PLC0415
 
-    attributor = Attributor(GradientIndex.open(Path(index)))
+    attributor = Attributor(GradientIndex.open(Path(index)), device=device)
     found = attributor.index.manifest.sha256
     assert found == index_sha256, (found, index_sha256)
     return attributor

@@ -52,12 +52,13 @@ def attribute_shard(
     return ShardStore(folder).run(shard, trial or Trial(take_over=True))
 
 
-def make_app(settings: BrokerSettings, *, store: str | None = None) -> Celery:
+def make_app(settings: BrokerSettings, *, store: str | None = None, device: str = "cpu") -> Celery:
     """Make the Celery app that sends and receives tasks.
 
     Args:
         settings: the broker section of the settings; its url must not be empty.
         store: for a worker, its own view of the shard folder.
+        device: for a worker, where its models run.
 
     Returns:
         The app, with the tasks registered.
@@ -76,7 +77,7 @@ def make_app(settings: BrokerSettings, *, store: str | None = None) -> Celery:
     app.conf.update(**app_settings(settings))
 
     def task(store_: str, shard: str, take_over: bool) -> bool:  # noqa: FBT001 - a message
-        trial = Trial(settings.attempts, settings.shard_limit_s, take_over)
+        trial = Trial(settings.attempts, settings.shard_limit_s, take_over, device)
         return attribute_shard(store_, shard, store, trial)
 
     def retrain(setup: str, out: str, plan: dict[str, Any], name: str) -> bool:

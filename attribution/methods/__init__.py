@@ -37,6 +37,7 @@ from attribution.methods.protocol import (
     Method,
     Reread,
     check_needs,
+    device_for,
     options_of,
     with_options,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "Method",
     "Reread",
     "check_needs",
+    "device_for",
     "options_of",
     "with_options",
 ]

@@ -39,6 +39,7 @@ class EkfacIndex:
         "stores the chosen bytes a document",
         _ADDITIVE,
         along_path=True,
+        on_card=True,
     )
 
     def scores(self, task: MatrixTask) -> Tensor:
@@ -50,7 +51,8 @@ class EkfacIndex:
             build_index(_config(task, task.index_dir), task.progress)
         index = GradientIndex.open(task.index_dir)
         _check_same(task, index)
-        scores = Attributor(index).documents(task.queries_encoded).influence
+        attributor = Attributor(index, device=task.device)
+        scores = attributor.documents(task.queries_encoded).influence
         return scores[:, _file_order(task, index)]
 
 
@@ -65,6 +67,7 @@ class Ekfac(OnLayers):
         "nothing stored",
         _ADDITIVE,
         along_path=True,
+        on_card=True,
     )
 
     def scores(self, task: MatrixTask) -> Tensor:
@@ -79,7 +82,7 @@ class EkfacEnd:
     """EK-FAC at the final weights alone: who helped more than average, not who helped."""
 
     name = "ekfac_end"
-    declared = Declaration(("gradients",), "as ekfac_index at one checkpoint", _END)
+    declared = Declaration(("gradients",), "as ekfac_index at one checkpoint", _END, on_card=True)
 
     def scores(self, task: MatrixTask) -> Tensor:
         """Return [queries, documents], relative influence."""
@@ -96,6 +99,7 @@ class GradientDot:
         "one pass of forward and backward a checkpoint for every batch of queries",
         "large gradients win whatever they say; " + _ADDITIVE,
         along_path=True,
+        on_card=True,
     )
 
     def scores(self, task: MatrixTask) -> Tensor:
@@ -115,6 +119,7 @@ def _config(task: MatrixTask, out: Path) -> IndexConfig:
         damping=task.damping,
         seed=task.seed,
         token_budget=task.token_budget,
+        device=task.device,
     )
 
 

@@ -22,7 +22,6 @@ from attribution.gradients import LossModel, backward, recording
 from attribution.index import IndexConfig, PathPoint, training_path
 from attribution.layers import DEFAULT_LAYERS, TrackedLayer, find_layers
 from attribution.matrix_task import MatrixTask
-from attribution.model import load_model
 from attribution.projection import LayerBasis
 from attribution.recorders import RowRecorder, with_constant
 from attribution.tokens import Encoded
@@ -70,7 +69,7 @@ def models_along(
     order = range(len(points))
     for done, k in enumerate(reversed(order) if backwards else order):
         last = k == len(points) - 1
-        yield points[k], LossModel((task.model if last else load_model(points[k].folder)).model)
+        yield points[k], LossModel((task.model if last else task.loaded(points[k].folder)).model)
         task.progress("checkpoint", done + 1, len(points))
 
 

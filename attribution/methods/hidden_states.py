@@ -40,6 +40,7 @@ class HiddenStates:
         (),
         "one forward pass over the corpus and the outputs; one vector a document",
         "sees likeness, not influence; length one makes a long document count like a short one",
+        on_card=True,
     )
 
     def scores(self, task: MatrixTask) -> Tensor:

@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from attribution.device import AUTO, CPU
 from attribution.errors import ScoringError
 from attribution.matrix_task import MatrixTask
 from attribution.path import recipe_rates
@@ -27,6 +28,7 @@ __all__ = [
     "Method",
     "Reread",
     "check_needs",
+    "device_for",
     "options_of",
     "silence",
     "with_options",
@@ -50,12 +52,14 @@ class Declaration:
         limits: where its scores must not be trusted.
         along_path: it sums over the task's checkpoints, and is judged at the end
             point alone where there are none; the two are different methods.
+        on_card: it follows the task's device; the others keep to the processor.
     """
 
     needs: tuple[str, ...]
     cost: str
     limits: str
     along_path: bool = False
+    on_card: bool = False
 
     def __post_init__(self) -> None:
         assert set(self.needs) <= NEEDS.keys(), self.needs
@@ -95,6 +99,22 @@ class Reread(Protocol):
     def read(self, measured: Tensor, task: MatrixTask) -> Tensor:
         """Return the scores."""
         ...
+
+
+def device_for(method: Method, wanted: str) -> str:
+    """Return the device that a method is given: the one asked for, where it can follow it.
+
+    Raises:
+        ScoringError: a card was asked for by name, and the method keeps to the processor.
+    """
+    if method.declared.on_card or wanted == CPU.type:
+        return wanted
+    if wanted != AUTO:
+        raise ScoringError(
+            f"device {wanted} was asked for and method {method.name} runs on the processor only; "
+            f"nothing was scored. Give --device cpu or auto"
+        )
+    return CPU.type
 
 
 def check_needs(method: Method, task: MatrixTask) -> None:

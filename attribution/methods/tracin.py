@@ -33,6 +33,7 @@ class TracIn(OnLayers):
         "takes every run for plain gradient descent; large gradients win whatever they say; "
         "without a recipe all checkpoints count the same",
         along_path=True,
+        on_card=True,
     )
 
     def scores(self, task: MatrixTask) -> Tensor:
@@ -62,6 +63,7 @@ class GradientCosine(OnLayers):
         "one pass of forward and backward a checkpoint for every batch of queries",
         "length one makes a short document count like a long one; cosines do not add up",
         along_path=True,
+        on_card=True,
     )
 
     def scores(self, task: MatrixTask) -> Tensor:

@@ -62,6 +62,7 @@ class TrackStar(OnLayers):
         "length one makes a short document count like a long one; cosines do not add up; the "
         "mixed preconditioner depends on which outputs are scored together",
         along_path=True,
+        on_card=True,
     )
 
     def scores(self, task: MatrixTask) -> Tensor:

@@ -9,6 +9,7 @@ import click
 
 from flows.build import IndexSources, build_index_at, signer_of, storage_warning
 from flows.commands.options import (
+    device_option,
     emit,
     engine_option,
     json_option,
@@ -45,11 +46,13 @@ def index() -> None:
 @click.option("--decoys", type=FILE, help="Decoys JSONL, never trained on and never paid.")
 @click.option("--out", type=FOLDER, help="Index folder; the workspace's by default.")
 @KEY
+@device_option
 @engine_option
 @json_option
 def build(
     folder: Path,
     key: Path | None,
+    device: str | None,
     engine: str | None,
     as_json: bool,  # noqa: FBT001
     **given: Any,
@@ -67,15 +70,19 @@ def build(
             raise click.UsageError(
                 "--engine prefect builds a workspace's own index: without --model, --corpus, --out"
             )
-        said = _build_at(folder, IndexSources(**given), key)
+        said = _build_at(folder, IndexSources(**given), key, device)
     elif any(given.values()):
         raise click.UsageError("give --model, --corpus and --out together, or none of them")
     else:
-        said = run_reindex(open_workspace(folder), key=key, engine=engine, reporter=Reporter())
+        said = run_reindex(
+            open_workspace(folder), key=key, device=device, engine=engine, reporter=Reporter()
+        )
     emit(said, [f"index  {said['index']}"], as_json=as_json)
 
 
-def _build_at(folder: Path, sources: IndexSources, key: Path | None) -> dict[str, Any]:
+def _build_at(
+    folder: Path, sources: IndexSources, key: Path | None, device: str | None
+) -> dict[str, Any]:
     """Build an index outside of any workspace, as the settings of a folder say."""
     from flows.progress import Reporter  # noqa: PLC0415
     from flows.settings import load_settings  # noqa: PLC0415
@@ -86,6 +93,7 @@ def _build_at(folder: Path, sources: IndexSources, key: Path | None) -> dict[str
             sources,
             lambda part, done, total: step.update(done, total, part),
             signer=signer_of(key, None),
+            device=device,
         )
         step.result(f"{len(content['checkpoints'])} points of the path")
     return {"index": str(sources.out), "checkpoints": len(content["checkpoints"])}
@@ -95,13 +103,25 @@ def _build_at(folder: Path, sources: IndexSources, key: Path | None) -> dict[str
 @workspace_option
 @click.argument("corpus", type=FILE)
 @KEY
+@device_option
 @json_option
-def append(folder: Path, corpus: Path, key: Path | None, as_json: bool) -> None:  # noqa: FBT001
+def append(
+    folder: Path,
+    corpus: Path,
+    key: Path | None,
+    device: str | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
     """Add the documents of a corpus file to the index as new shards."""
     from attribution.index_append import append_documents  # noqa: PLC0415 - torch
 
     workspace = open_workspace(folder)
-    manifest = append_documents(workspace.index, corpus, signer=signer_of(key, workspace))
+    manifest = append_documents(
+        workspace.index,
+        corpus,
+        signer=signer_of(key, workspace),
+        device=device or workspace.settings.attribution.device,
+    )
     emit({"manifest": manifest.sha256}, [f"index is now {manifest.sha256}"], as_json=as_json)
 
 
@@ -149,6 +169,7 @@ def remove(
 @click.option("--corpus", type=FILE, help="Where the indexed corpus is now.")
 @click.option("--decoys", type=FILE, help="Where the indexed decoys are now.")
 @KEY
+@device_option
 @json_option
 def refit(  # noqa: PLR0913, PLR0917 - the options of one command
     folder: Path,
@@ -162,6 +183,7 @@ def refit(  # noqa: PLR0913, PLR0917 - the options of one command
     corpus: Path | None,
     decoys: Path | None,
     key: Path | None,
+    device: str | None,
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Make a new version of the preconditioner; rows and earlier versions stay."""
@@ -170,7 +192,8 @@ def refit(  # noqa: PLR0913, PLR0917 - the options of one command
 
     workspace = open_workspace(folder)
     signer = signer_of(key, workspace)
-    chosen = _chosen_damping(workspace, truth, queries, damping)
+    place = device or workspace.settings.attribution.device
+    chosen = _chosen_damping(workspace, truth, queries, damping, place)
     if chosen is not None:
         damping = chosen["damping"]
     wanted = Refit(
@@ -186,6 +209,7 @@ def refit(  # noqa: PLR0913, PLR0917 - the options of one command
                 workspace.index,
                 wanted,
                 signer=signer,
+                device=place,
                 progress=lambda part, done, total: step.update(done, total, part),
             )
             step.result(f"version {manifest.content['preconditioner']}")
@@ -205,7 +229,11 @@ def refit(  # noqa: PLR0913, PLR0917 - the options of one command
 
 
 def _chosen_damping(
-    workspace: Workspace, truth: Path | None, queries: Path | None, damping: float | None
+    workspace: Workspace,
+    truth: Path | None,
+    queries: Path | None,
+    damping: float | None,
+    device: str,
 ) -> dict[str, Any] | None:
     """Choose the damping by a truth, where one is given."""
     if truth is None and queries is None:
@@ -216,7 +244,7 @@ def _chosen_damping(
     from attribution.index_read import GradientIndex  # noqa: PLC0415 - torch
     from attribution.influence import Attributor  # noqa: PLC0415 - torch
 
-    attributor = Attributor(GradientIndex.open(workspace.index))
+    attributor = Attributor(GradientIndex.open(workspace.index), device=device)
     return choose_from_folder(attributor, queries, truth).as_json()
 
 
@@ -260,12 +288,14 @@ def prefilter(folder: Path, width: int, candidates: int, as_json: bool) -> None:
     "--public-key",
     help="Ed25519 public key, 64 hex digits or a PEM file, that must have signed the index.",
 )
+@device_option
 @json_option
 def verify(
     folder: Path,
     sample: int,
     seed: int,
     public_key: str | None,
+    device: str | None,
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Hash every byte, check the signatures, compute a random sample of rows again."""
@@ -273,7 +303,9 @@ def verify(
     from attribution.signing import public_key as read_key  # noqa: PLC0415
 
     key = None if public_key is None else read_key(public_key)
-    report = verify_index(open_workspace(folder).index, sample=sample, seed=seed, key=key)
+    workspace = open_workspace(folder)
+    place = device or workspace.settings.attribution.device
+    report = verify_index(workspace.index, sample=sample, seed=seed, key=key, device=place)
     lines = [f"{key:<18} {value}" for key, value in report.items()]
     if report["signed_by"] is None:
         lines.append("nobody signed this index: it is whole, and anyone could have made it")
@@ -318,6 +350,7 @@ def info(folder: Path, as_json: bool) -> None:  # noqa: FBT001
     type=click.IntRange(min=1),
     help="Read only the index's best documents of each output; of bidirectional.",
 )
+@click.option("--device", default="auto", show_default=True, help="Model on cpu, cuda or cuda:N.")
 @json_option
 def attribute(  # noqa: PLR0913, PLR0917 - the options of one command
     method: str,
@@ -330,6 +363,7 @@ def attribute(  # noqa: PLR0913, PLR0917 - the options of one command
     seed: int,
     options: tuple[str, ...],
     candidates: int | None,
+    device: str,
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Score every document for every query and write a float32 matrix, positive = helped."""
@@ -348,6 +382,7 @@ def attribute(  # noqa: PLR0913, PLR0917 - the options of one command
             index_dir,
             seed=seed,
             options=_pairs(options) | few,
+            device=device,
             progress=lambda part, done, total: step.update(done, total, part),
         )
         step.result(f"{report['queries']} queries x {report['documents']} documents")

@@ -48,6 +48,17 @@ def engine_option(function: Function) -> Function:
     )(function)
 
 
+def device_option(function: Function) -> Function:
+    """Add `--device`."""
+    return click.option(
+        "--device",
+        metavar="NAME",
+        default=None,
+        help="Run the model on cpu, cuda or cuda:N; auto finds out. [attribution] device decides "
+        "where this is not given.",
+    )(function)
+
+
 def access_options(function: Function) -> Function:
     """Add `--actor` and `--reason`, put together as `asked`: who looks, and why."""
 

@@ -10,6 +10,7 @@ import click
 from flows.accesses import Asked, access_line, name_object, record_access
 from flows.commands.options import (
     access_options,
+    device_option,
     emit,
     json_option,
     open_workspace,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 @click.option(
     "--approximate", is_flag=True, help="Look only where `byline index prefilter` points."
 )
+@device_option
 @access_options
 @json_option
 def trace(  # noqa: PLR0913, PLR0917 - the options of one command
@@ -49,6 +51,7 @@ def trace(  # noqa: PLR0913, PLR0917 - the options of one command
     count: int,
     passages: bool,  # noqa: FBT001
     approximate: bool,  # noqa: FBT001
+    device: str | None,
     asked: Asked,
     as_json: bool,  # noqa: FBT001
 ) -> None:
@@ -65,7 +68,8 @@ def trace(  # noqa: PLR0913, PLR0917 - the options of one command
             "this workspace shows no passages: [attribution] passage_characters is 0; "
             "trace without --passages, or raise it if the agreements allow"
         )
-    attributor = Attributor(GradientIndex.open(workspace.index))
+    place = device or workspace.settings.attribution.device
+    attributor = Attributor(GradientIndex.open(workspace.index), device=place)
     prefilter = None
     if approximate:
         from attribution.index_prefilter import open_prefilter  # noqa: PLC0415 - faiss

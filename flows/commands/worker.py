@@ -7,7 +7,13 @@ from pathlib import Path
 
 import click
 
-from flows.commands.options import emit, json_option, open_workspace, workspace_option
+from flows.commands.options import (
+    device_option,
+    emit,
+    json_option,
+    open_workspace,
+    workspace_option,
+)
 from flows.errors import BrokerError
 
 
@@ -20,13 +26,20 @@ from flows.errors import BrokerError
     default="WARNING",
     help="How much the worker writes to stderr.",
 )
+@device_option
 @json_option
-def worker(folder: Path, name: str, log_level: str, as_json: bool) -> None:  # noqa: FBT001
+def worker(
+    folder: Path,
+    name: str,
+    log_level: str,
+    device: str | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
     """Run one worker: measure shards of the sample until stopped."""
     from flows.worker import run_worker  # noqa: PLC0415 - Celery is slow to import
 
     workspace = open_workspace(folder)
-    run_worker(workspace, name=name, log_level=log_level)
+    run_worker(workspace, name=name, log_level=log_level, device=device)
     emit({"stopped": name}, [f"worker {name} stopped"], as_json=as_json)
 
 
