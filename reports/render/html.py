@@ -64,7 +64,8 @@ def render_html(document: Document) -> bytes:
     """
     facts = _pairs([(label, Cell(value)) for label, value in document.facts])
     title = escape(f"{document.title}, {document.subtitle}")
-    running = escape(" · ".join(document.running))
+    # Each part by itself, or a name that is read from the right turns the period beside it round.
+    running = " · ".join(f"<bdi>{escape(part)}</bdi>" for part in document.running)
     body = "".join(_block(block) for block in document.blocks)
     page = (
         f'<!doctype html><html lang="{escape(document.language)}"><head><meta charset="utf-8">'

@@ -205,6 +205,12 @@ def test_html_stands_alone_and_shows_the_closing_balance():
     assert '72.94<span class="minor">0678</span>' in page
 
 
+def test_a_name_read_from_the_right_turns_no_number_round():
+    """In the head of a page every part is set by itself."""
+    page = render_html(statement_document(statement(header=header(payee_name="نجيب محفوظ"))))
+    assert "<bdi>نجيب محفوظ</bdi> · <bdi>2026-11</bdi>" in page.decode()
+
+
 def test_a_changed_font_is_named(tmp_path):
     """A font that is not the shipped one would change the bytes of every statement."""
     folder = Path("reports/render/fonts")
