@@ -131,7 +131,7 @@ class CorpusFile(Sequence[Document]):
     def __getitem__(self, place: int | slice) -> Document | Sequence[Document]:
         """Read one document; a slice is read when its documents are asked for."""
         if isinstance(place, slice):
-            return Picked(self, np.arange(len(self))[place])
+            return Picked(self, np.arange(*place.indices(len(self))))
         self._refuse_altered()
         self._stream.seek(self._begins[range(len(self))[place]])
         document = document_of_line(self._stream.readline(), self.path, 0)
@@ -199,7 +199,7 @@ class Joined(Sequence[Document]):
     def __getitem__(self, place: int | slice) -> Document | Picked:
         """Return one document, or some of them as a view."""
         if isinstance(place, slice):
-            return Picked(self, np.arange(len(self))[place])
+            return Picked(self, np.arange(*place.indices(len(self))))
         at = range(len(self))[place]
         inside = at - len(self._first)
         return self._first[at] if inside < 0 else self._second[inside]

@@ -81,12 +81,18 @@ def _own(
     attributor: Attributor, chosen: Sequence[Document], encoded: Sequence[Encoded]
 ) -> torch.Tensor:
     """Return each document's influence on itself as its work is paid for it, [n], float64."""
-    table = attributor.index.documents
     names = [document.document_id for document in chosen]
-    known = table.with_row_index("row").filter(pl.col("document_id").is_in(names))
-    row = dict(known.select("document_id", "row").iter_rows())
-    places = torch.tensor([row[name] for name in names])
-    weights = torch.from_numpy(table["unit_weight"].to_numpy().copy())[places]
+    known: dict[str, tuple[int, float]] = {}
+    first = 0
+    for table in attributor.index.document_tables():
+        found = table.with_row_index("row", offset=first).filter(pl.col("document_id").is_in(names))
+        known |= {
+            name: (row, unit)
+            for name, row, unit in found.select("document_id", "row", "unit_weight").iter_rows()
+        }
+        first += table.height
+    places = torch.tensor([known[name][0] for name in names])
+    weights = torch.tensor([known[name][1] for name in names], dtype=torch.float64)
     own = torch.zeros(len(chosen), dtype=torch.float64)
     with pinned_threads(attributor.threads):
         queries, losses = attributor.queries(encoded)

@@ -61,24 +61,40 @@ def _few(chunks: Iterable[tuple[int, np.ndarray]], rows: int) -> Iterator[tuple[
 
 
 def _owners(index: GradientIndex) -> tuple[Tensor, Tensor, pl.DataFrame]:
-    """Return each row's group [N] (-1 for dead rows), its unit weight [N], and the group table."""
-    documents = index.documents.select("kind", "group_id", "alive", "tokens_scored", "unit_weight")
-    live = documents.filter(pl.col("alive"))
-    table = (
-        live.group_by("kind", "group_id")
-        .agg(pl.len().cast(pl.Int64).alias("documents"), pl.col("tokens_scored").sum())
-        .sort("kind", "group_id")
-        .select("group_id", "kind", "documents", "tokens_scored")
+    """Return each row's group [N] (-1 for dead rows), its unit weight [N], and the group table.
+
+    Names are read a shard at a time: twelve bytes a document are kept.
+    """
+    table = _group_table(index)
+    numbered = table.select(
+        "kind", "group_id", pl.int_range(pl.len(), dtype=pl.Int32).alias("owner")
     )
-    numbered = table.with_row_index("owner").select(
-        "kind", "group_id", pl.col("owner").cast(pl.Int64)
-    )
-    joined = documents.join(
-        numbered, on=["kind", "group_id"], how="left", maintain_order="left"
-    ).with_columns(pl.when(pl.col("alive")).then(pl.col("owner")).otherwise(-1).alias("owner"))
-    owners = torch.from_numpy(joined["owner"].fill_null(-1).to_numpy().copy())
-    weights = torch.from_numpy(joined["unit_weight"].to_numpy().copy())
-    return owners, weights, table
+    count = sum(shard.rows for shard in index.shards)
+    owners, weights = np.full(count, -1, dtype=np.int32), np.ones(count)
+    first = 0
+    for documents in index.document_tables():
+        part = slice(first, first + documents.height)
+        joined = documents.select("kind", "group_id", "alive").join(
+            numbered, on=["kind", "group_id"], how="left", maintain_order="left"
+        )
+        live = joined["alive"].to_numpy()
+        owners[part][live] = joined["owner"].fill_null(-1).to_numpy()[live]
+        weights[part] = documents["unit_weight"].to_numpy()
+        first = part.stop
+    return torch.from_numpy(owners), torch.from_numpy(weights), table
+
+
+def _group_table(index: GradientIndex) -> pl.DataFrame:
+    """Count the living documents and their tokens by group."""
+    keys, table = ["kind", "group_id"], None
+    for documents in index.document_tables():
+        part = documents.filter("alive").select(
+            *keys, pl.lit(1, dtype=pl.Int64).alias("documents"), "tokens_scored"
+        )
+        both = part if table is None else pl.concat([table, part])
+        table = both.group_by(keys).agg(pl.col("documents", "tokens_scored").sum())
+    assert table is not None, "an index has a shard"
+    return table.sort(keys).select("group_id", "kind", "documents", "tokens_scored")
 
 
 def _sum_checkpoint(
@@ -96,7 +112,7 @@ def _sum_checkpoint(
         part = slice(begin, min(begin + step, width))
         sums = torch.zeros(groups, part.stop - part.start, dtype=torch.float64)
         for first, stored in _few(index.stored(k), _DECODED_BYTES // (8 * width)):
-            owner = owners[first : first + len(stored)]
+            owner = owners[first : first + len(stored)].long()
             live = owner >= 0
             rows = codec.decode(stored)[live, part].double()
             rows *= weights[first : first + len(stored)][live, None]

@@ -141,22 +141,23 @@ class GradientIndex:
     @cached_property
     def documents(self) -> pl.DataFrame:
         """One line per row over all shards, in row order, with `alive`."""
-        tables = [
-            shard.documents.with_columns(pl.lit(number).alias("shard"))
-            for number, shard in enumerate(self.shards)
-        ]
+        return pl.concat(list(self.document_tables()))
+
+    def document_tables(self) -> Iterator[pl.DataFrame]:
+        """Yield the part of `documents` that each shard has; none is kept."""
         content = self.manifest.content
-        dead = {entry["document_id"] for entry in content["tombstones"]}
+        dead = sorted({entry["document_id"] for entry in content["tombstones"]})
         weights = dict(content["weight_changes"])
-        table = pl.concat(tables).with_columns(
-            (~pl.col("document_id").is_in(sorted(dead))).alias("alive")
-        )
-        if not weights:
-            return table
-        changed = pl.col("document_id").replace_strict(
-            weights, default=pl.col("unit_weight"), return_dtype=pl.Float64
-        )
-        return table.with_columns(changed.alias("unit_weight"))
+        for number, shard in enumerate(self.shards):
+            table = shard.documents.with_columns(
+                pl.lit(number).alias("shard"), (~pl.col("document_id").is_in(dead)).alias("alive")
+            )
+            if weights:
+                changed = pl.col("document_id").replace_strict(
+                    weights, default=pl.col("unit_weight"), return_dtype=pl.Float64
+                )
+                table = table.with_columns(changed.alias("unit_weight"))
+            yield table
 
     def living(self, documents: Sequence[Document]) -> Picked:
         """Return those of some documents that the index holds and that were not removed."""
@@ -244,12 +245,13 @@ class GradientIndex:
     def excluded(self) -> list[dict[str, str]]:
         """List documents whose row is zero by definition, with the reason."""
         found = {}
-        table = self.documents
-        for name in table.filter(pl.col("tokens_scored") == 0)["document_id"]:
-            found[name] = "nothing to score: fewer than two tokens"
-        for k in range(self.manifest.checkpoints):
-            for name in table["document_id"].filter(pl.Series(np.isnan(self.losses(k)))):
-                found[name] = f"loss or gradient not finite at checkpoint {k}"
+        for shard, table in zip(self.shards, self.document_tables(), strict=True):
+            names = table["document_id"]
+            for name in names.filter(table["tokens_scored"] == 0):
+                found[name] = "nothing to score: fewer than two tokens"
+            for k in range(self.manifest.checkpoints):
+                for name in names.filter(pl.Series(np.isnan(shard.losses(k)))):
+                    found[name] = f"loss or gradient not finite at checkpoint {k}"
         return [{"document_id": name, "reason": why} for name, why in sorted(found.items())]
 
     def model_folders(self) -> list[Path]:

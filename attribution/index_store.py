@@ -135,7 +135,6 @@ class ShardReader:
         self._row_bytes = list(row_bytes)
         self._checked: set[tuple[int, int]] = set()
         self._chunks: dict[int, list[Chunk]] = {}
-        self._table: pl.DataFrame | None = None
         for checkpoint, width in enumerate(self._row_bytes):
             self._check_size(folder / f"rows-{checkpoint}.bin", self.rows * width)
 
@@ -151,12 +150,10 @@ class ShardReader:
 
     @property
     def documents(self) -> pl.DataFrame:
-        """One line per row: document_id, group_id, source_id, kind, ordinal, tokens, unit."""
-        if self._table is None:
-            path = self.folder / "documents.parquet"
-            self._check_digest(path, self.manifest["files"][path.name])
-            self._table = pl.read_parquet(path)
-        return self._table
+        """One line per row: ids, kind, place, tokens, unit weight; read again at each use."""
+        path = self.folder / "documents.parquet"
+        self._check_digest(path, self.manifest["files"][path.name])
+        return pl.read_parquet(path)
 
     def chunks(self, checkpoint: int) -> list[Chunk]:
         """Return the chunks of a checkpoint, in row order."""

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import statistics
 import tempfile
 import time
 from multiprocessing.connection import Connection
@@ -181,6 +182,25 @@ def trace_cost(folder: Path) -> None:
     )
 
 
+def demo_trace(demo: Path) -> None:
+    """Trace outputs of the demo's first night with the demo's index, three to five sources."""
+    begun = time.perf_counter()
+    attributor = Attributor(GradientIndex.open(demo / "index"))
+    night = min((demo / "outputs").glob("*.parquet"))
+    texts = pl.read_parquet(night, columns=["output_text"])["output_text"].to_list()[:24]
+    opened = time.perf_counter() - begun
+    first = trace(attributor, texts[0], k=5).milliseconds
+    took = [trace(attributor, t, k=3 + n % 3).milliseconds for n, t in enumerate(texts[1:])]
+    index = attributor.index
+    print(
+        f"trace    demo        3 to 5 sources of {index.documents.height} documents, "
+        f"{index.manifest.checkpoints} checkpoints: opened in {opened:.1f} s, first {first} ms "
+        f"(checkpoints loaded, rows hashed), then {min(took)} to {max(took)} ms, median "
+        f"{statistics.median(took):.0f}",
+        flush=True,
+    )
+
+
 def _merge(folder: str, shards: int, outputs: int, works: int, said: Connection) -> None:
     """Write random shards, forget them, and merge them; report seconds and peak."""
     draw, parts = np.random.default_rng(0), []
@@ -228,9 +248,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", choices=["groups", "open", "table", "trace"])
+    parser.add_argument("--demo", type=Path, help="trace with this workspace of `byline demo`")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     chosen = parser.parse_args(argv)
     scale = 10 if chosen.quick else 1
+    if chosen.demo is not None:
+        demo_trace(chosen.demo)
+        return 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if chosen.only in (None, "groups"):
