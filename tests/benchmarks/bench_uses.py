@@ -49,11 +49,13 @@ CONFIG = TrainConfig(
 )  # fmt: skip
 BASE = SHARED / "bench" / "lds" / "base"
 FOUND_BY = (
-    "bm25,tfidf,embedding,hidden_states,ekfac,ekfac_index,ekfac_end,source,grad_dot,grad_cosine,"
-    "tracin,trackstar,bidirectional,bidirectional:mode=paper,stride,unrolled,by_size,random"
+    "bm25,tfidf,embedding,hidden_states,ekfac,grad_dot,grad_cosine,tracin,trackstar,stride,"
+    "by_size,random"
 )
 FINDERS = (
     f"embedding.folder={BASE}",  # no sentence encoder is at hand: a base model of another text
+    "stride.epochs=1",
+    "stride.degree=4",
     "bidirectional.candidates=100",
     "unrolled.outputs=each",
     "unrolled.smoothness=false",
