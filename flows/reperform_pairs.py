@@ -162,7 +162,10 @@ def _measured(workspace: Workspace, outputs: list[str]) -> dict[tuple[str, str],
     queries = tuple(QueryText(*row) for row in rows.iter_rows())
     with tempfile.TemporaryDirectory(prefix="byline-pairs-") as folder:
         request = AttributionRequest(
-            index_dir=workspace.index, outputs=queries, out_dir=Path(folder)
+            index_dir=workspace.index,
+            outputs=queries,
+            out_dir=Path(folder),
+            device=workspace.settings.attribution.device,
         )
         made = pl.read_parquet(attribute_outputs(request).influence_path)
     columns = made["output_id", "group_id", "influence_nanonats"].iter_rows()
@@ -176,5 +179,11 @@ def _rows(workspace: Workspace, rows: int, seed: bytes) -> tuple[int, float]:
     if not rows:
         return 0, 0.0
     number = int.from_bytes(seed[:4], "big")
-    report = verify_index(workspace.index, sample=rows, seed=number, corpus=workspace.corpus)
+    report = verify_index(
+        workspace.index,
+        sample=rows,
+        seed=number,
+        corpus=workspace.corpus,
+        device=workspace.settings.attribution.device,
+    )
     return int(report["rows_recomputed"]), float(report["worst_difference"])
