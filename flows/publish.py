@@ -27,10 +27,12 @@ from flows.locks import hold
 from flows.progress import Reporter
 from flows.publish_book import BookView, ProofParts
 from flows.publish_facts import PeriodFacts, closed_before, read_facts, write_facts
+from flows.publish_frame import night_frames
 from flows.publish_inputs import Gathering
 from flows.publish_pack import evidence_files, night_draws, papers_for_reperformance
 from flows.publish_settlement import settlement_inputs
 from flows.publish_statements import Issued, issue, versioned
+from flows.scratch import scratch_folder
 from flows.seal import seal_books
 from flows.workspace import Workspace
 from ledger.checkpoint import Checkpoint, read_signer
@@ -153,13 +155,18 @@ def closed_period(workspace: Workspace, period: str) -> Iterator[ClosedPeriod]:
 
 
 def publish_period(
-    workspace: Workspace, period: str, *, reporter: Reporter | None = None
+    workspace: Workspace,
+    period: str,
+    *,
+    with_frame: bool = False,
+    reporter: Reporter | None = None,
 ) -> Published:
     """Write every report of a closed period, and its audit pack.
 
     Args:
         workspace: the installation.
         period: YYYY-MM, closed.
+        with_frame: put all logged outputs into the pack, too, without their texts.
         reporter: shows one line a step; nothing is shown when None.
 
     Returns:
@@ -179,11 +186,12 @@ def publish_period(
             step.result("settlement report and trial balance")
         with reporter.step("audit pack") as step:
             files = [path for one in issued for path in one.files]
-            step.result(_write_pack(closed, files))
+            step.result(_write_pack(closed, files, with_frame=with_frame))
     folder = workspace.reports(period)
     records = tuple(p for one in issued for p in one.files if p.suffix == ".json")
     built = tuple(one.statement for one in issued)
-    return Published(records, folder, workspace.pack(period), usage, closed.latest, built)
+    pack = workspace.pack(period, with_frame=with_frame)
+    return Published(records, folder, pack, usage, closed.latest, built)
 
 
 def publish_statements(
@@ -295,7 +303,7 @@ def _write_trial_balance(closed: ClosedPeriod) -> None:
     )
 
 
-def _write_pack(closed: ClosedPeriod, statements: Sequence[Path]) -> str:
+def _write_pack(closed: ClosedPeriod, statements: Sequence[Path], *, with_frame: bool) -> str:
     workspace, period, books = closed.workspace, closed.period, closed.books
     reports: dict[str, bytes | Path] = {
         path.name: path
@@ -305,9 +313,9 @@ def _write_pack(closed: ClosedPeriod, statements: Sequence[Path]) -> str:
     }
     reports |= papers_for_reperformance(workspace, period)
     stored = books.checkpoints()
-    summary = write_audit_pack(
-        workspace.pack(period),
-        AuditPackInputs(
+    path = workspace.pack(period, with_frame=with_frame)
+    with scratch_folder(path.parent, ".frame-") as scratch:
+        inputs = AuditPackInputs(
             period=period,
             origin=closed.latest.origin,
             leaves=books.leaves(0),
@@ -315,9 +323,9 @@ def _write_pack(closed: ClosedPeriod, statements: Sequence[Path]) -> str:
             earlier=tuple(item.note for item in stored[:-1]),
             evidence=dict(evidence_files(workspace, closed.plan, closed.view)),
             draws=night_draws(closed.plan),
+            frame=night_frames(closed.plan, scratch) if with_frame else {},
             statements={path.name: path for path in statements},
             reports=reports,
-        ),
-        read_signer(workspace.signing_key),
-    )
+        )
+        summary = write_audit_pack(path, inputs, read_signer(workspace.signing_key))
     return f"{summary.papers} papers, {summary.size_bytes / 1e6:.1f} MB, {summary.sha256[:12]}"

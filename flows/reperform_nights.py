@@ -42,6 +42,7 @@ from flows.workspace import Workspace
 from ledger.audit_draws import check_night_draws, draws_member
 from ledger.audit_errors import AuditError
 from ledger.audit_frame import OpenPack
+from ledger.audit_population import check_night_frame, frame_member
 from ledger.audit_tables import CHECKPOINTS
 from ledger.checkpoint import read_checkpoint, split_notes
 from ledger.journal import SealedEntry
@@ -153,6 +154,8 @@ def _check_draws(pack: OpenPack, each: BookedNight) -> int:
     notes = [read_checkpoint(n) for n in split_notes(pack.read(CHECKPOINTS).decode())]
     try:
         count = check_night_draws(pack, name, {note.root_hex for note in notes})
+        if frame_member(name) in pack.parts:
+            check_night_frame(pack, name)
     except AuditError as error:
         raise ReperformError(f"draws: {str(error).removeprefix('step 14: ')}") from None
     root = each.manifest("sample")["previous_root"]

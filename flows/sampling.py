@@ -272,21 +272,24 @@ def class_of(classes: Mapping[str, str], tenant_hmac: str) -> str:
 
 def _population(outputs: Path, strata: Sequence[str], classes: Mapping[str, str]) -> pl.LazyFrame:
     """Select the payable outputs with their stratum's name."""
+    rows = pl.scan_parquet(outputs).filter(pl.col("payable"))
+    return with_strata(rows, strata, classes).select("event_id", "stratum", "value_units")
+
+
+def with_strata(
+    rows: pl.LazyFrame, strata: Sequence[str], classes: Mapping[str, str]
+) -> pl.LazyFrame:
+    """Add the name of its stratum to every output."""
     name = pl.concat_str(
         [pl.lit(f"{c}=") + pl.col(c).cast(pl.String).fill_null("") for c in strata] or ["event_id"],
         separator="|",
     )
-    rows = pl.scan_parquet(outputs).filter(pl.col("payable"))
     if TENANT_CLASS in strata:
         tenant = pl.col("tenant_hmac").replace_strict(
             dict(classes), default=OTHER_CLASS, return_dtype=pl.String
         )
         rows = rows.with_columns(tenant.alias(TENANT_CLASS))
-    return rows.select(
-        "event_id",
-        (name if strata else pl.lit("all")).alias("stratum"),
-        "value_units",
-    )
+    return rows.with_columns((name if strata else pl.lit("all")).alias("stratum"))
 
 
 def drawn_rows(

@@ -168,9 +168,9 @@ class Workspace:
         """Name the folder of a period's reports."""
         return self.root / "reports" / period
 
-    def pack(self, period: str) -> Path:
-        """Name the audit pack of a period."""
-        return self.root / "packs" / f"{period}.byline.zip"
+    def pack(self, period: str, *, with_frame: bool = False) -> Path:
+        """Name the audit pack of a period; the one with frames is another file."""
+        return self.root / "packs" / f"{period}{'.frame' * with_frame}.byline.zip"
 
     def relative(self, path: Path) -> str:
         """Give a path as messages and people read it: relative to the root where it is inside."""

@@ -17,7 +17,8 @@ The steps are numbered here and in the code; a step is never skipped silently.
    12. Every evidence file has a digest that an entry cites.
    13. Every entry that a statement in the pack shows is that row of the book.
    14. Every sampled output is one that its night's seed draws, with the chance and the weight that
-       its value and its stratum give; the seed comes from an earlier checkpoint.
+       its value and its stratum give; the seed comes from an earlier checkpoint. Where the pack
+       brings a night's frame, it is all that was logged, and the draws are all that it calls for.
 
 (1) and (2) find damage and name its place, (3) proves who speaks, (4) to (8) that the book keeps
 its own rules, (9) that it is the book that was signed, (10) that it was not rewritten since the
@@ -47,6 +48,7 @@ from ledger.audit_draws import check_draws
 from ledger.audit_errors import AuditError, NoteError, PackError, VerificationError
 from ledger.audit_frame import OpenPack
 from ledger.audit_parallel import PART_BYTES_MIN, PARTS_PER_WORKER, cut_book, read_parts
+from ledger.audit_population import check_frames
 from ledger.audit_report import STEPS, VerifyReport
 from ledger.audit_reversals import ENTRIES
 from ledger.audit_statement import held_checkpoint
@@ -378,7 +380,8 @@ class _Verification:
         """Step 14."""
         if self.pack.format != PACK_FORMAT:
             return f"none: a pack of {self.pack.format} brings no draws, ask for it anew"
-        return check_draws(self.pack, {said.root_hex for _, said in earlier})
+        drawn = check_draws(self.pack, {said.root_hex for _, said in earlier})
+        return drawn + check_frames(self.pack)
 
     def _text(self, step: int, name: str) -> str:
         raw = self.pack.read(name)

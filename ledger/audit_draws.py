@@ -15,8 +15,9 @@ others are the sampled outputs in the order of their ids, without a word of any 
 3. Certain outputs are all there: their number, and what their values leave to the others, are the
    stratum's; the strata and the payable outputs add up to the night's population.
 
-What this cannot show is an output that was drawn and left out. The log's records show it, or the
-estimates: their tables of influence name the same outputs (`byline audit reperform`).
+What this cannot show is an output that was drawn and left out. The night's frame shows
+it (`ledger.audit_population`), or the estimates: their tables of influence name the same outputs
+(`byline audit reperform`).
 """
 
 from __future__ import annotations
@@ -105,22 +106,22 @@ def check_night_draws(pack: OpenPack, night: str, roots: Collection[str]) -> int
         VerificationError: the first number that does not follow.
     """
     member = draws_member(night)
-    lines = list(_lines(pack, member))
+    lines = list(json_lines(pack, member))
     if not lines or not isinstance(lines[0], dict):
-        _differs(member, "line 1", "the header of the draws", "another value")
+        draws_differ(member, "line 1", "the header of the draws", "another value")
     header, rows = lines[0], lines[1:]
     wanted = {"columns": list(DRAW_COLUMNS), "format": DRAWS_FORMAT, "night": night}
     for key, value in wanted.items():
         if header.get(key) != value:
-            _differs(member, f"line 1, {key}", value, header.get(key))
-    sample = _document(pack, f"{_SAMPLES}{night}{_MANIFEST}")
-    outputs = _document(pack, f"evidence/outputs.{night}{_MANIFEST}")
+            draws_differ(member, f"line 1, {key}", value, header.get(key))
+    sample = night_manifest(pack, f"{_SAMPLES}{night}{_MANIFEST}")
+    outputs = night_manifest(pack, f"evidence/outputs.{night}{_MANIFEST}")
     try:
         _check_seed(night, sample, outputs, roots)
         _check_rows(member, sample, rows)
         _check_counts(member, sample, outputs, header["payable"], rows)
     except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
-        _differs(member, "", "whole numbers and texts of the night's manifests", repr(error))
+        draws_differ(member, "", "whole numbers and texts of the night's manifests", repr(error))
     return len(rows)
 
 
@@ -152,15 +153,15 @@ def _check_seed(
     member = f"{_SAMPLES}{night}{_MANIFEST}"
     root, batch = sample["previous_root"], sample["batch_root"]
     if batch != outputs["batch_root"]:
-        _differs(member, "batch_root", outputs["batch_root"], batch)
+        draws_differ(member, "batch_root", outputs["batch_root"], batch)
     if root and root not in roots:
-        _differs(member, "previous_root", "the root of a checkpoint in the pack", root)
+        draws_differ(member, "previous_root", "the root of a checkpoint in the pack", root)
     text = f"byline-night-seed/1\n{root}\n{batch}\n{sample['date']}\n"
     seed = hashlib.sha256(text.encode()).hexdigest()
     if sample["seed"] != seed:
-        _differs(member, "seed", seed, sample["seed"])
+        draws_differ(member, "seed", seed, sample["seed"])
     if night[:10] != sample["date"]:
-        _differs(member, "date", night[:10], sample["date"])
+        draws_differ(member, "date", night[:10], sample["date"])
 
 
 def _check_rows(member: str, sample: Mapping[str, Any], rows: list[Any]) -> None:
@@ -170,22 +171,24 @@ def _check_rows(member: str, sample: Mapping[str, Any], rows: list[Any]) -> None
     for number, row in enumerate(rows, 2):
         event, stratum, _, _, value, ppt, weighted = row
         if event <= before:
-            _differs(member, f"line {number}", f"an id after {before}, once", event)
+            draws_differ(member, f"line {number}", f"an id after {before}, once", event)
         before = event
         if stratum not in strata:
-            _differs(member, f"line {number}, stratum", "one of the sample manifest", stratum)
+            draws_differ(member, f"line {number}, stratum", "one of the sample manifest", stratum)
         found = drawn_ppt(value, strata[stratum])
         if ppt != found or not ppt:
-            _differs(member, f"line {number}, {event}, pi_ppt", found, ppt)
+            draws_differ(member, f"line {number}, {event}, pi_ppt", found, ppt)
         drawn = int.from_bytes(hmac.digest(seed, event.encode(), "sha256"), "big")
         if drawn * _WHOLE >= ppt << 256:
             share = drawn * _WHOLE >> 256
-            _differs(member, f"line {number}, {event}", f"a draw below pi {ppt}", f"draw {share}")
+            draws_differ(
+                member, f"line {number}, {event}", f"a draw below pi {ppt}", f"draw {share}"
+            )
         if weighted != expanded(value, ppt):
             where = f"line {number}, {event}, weighted_value_units"
-            _differs(member, where, expanded(value, ppt), weighted)
+            draws_differ(member, where, expanded(value, ppt), weighted)
     if len(rows) != sample["sampled"]:
-        _differs(member, "number of outputs", sample["sampled"], len(rows))
+        draws_differ(member, "number of outputs", sample["sampled"], len(rows))
 
 
 def _check_counts(
@@ -208,25 +211,27 @@ def _check_counts(
         }
         for key, value in counts.items():
             if one[key] != value:
-                _differs(manifest, f"stratum {name}, {key}", f"{value} by the draws", one[key])
+                draws_differ(manifest, f"stratum {name}, {key}", f"{value} by the draws", one[key])
         if len(mine) > one["outputs"]:
-            _differs(manifest, f"stratum {name}, outputs", f"{len(mine)} or more", one["outputs"])
+            draws_differ(
+                manifest, f"stratum {name}, outputs", f"{len(mine)} or more", one["outputs"]
+            )
     population = sample["population"]
     sums = {key: sum(one[key] for one in sample["strata"]) for key in ("outputs", "value_units")}
     logged = outputs["counts"]["payable"]
     for key, value in sums.items():
         if sample["strata"] and population[key] != value:
-            _differs(manifest, f"population, {key}", f"{value} by its strata", population[key])
+            draws_differ(manifest, f"population, {key}", f"{value} by its strata", population[key])
         if sample["strata"] and logged[key] != value:
             where = f"evidence/outputs{manifest.removeprefix('evidence/sample')}"
-            _differs(where, f"payable, {key}", f"{value} by the sample's strata", logged[key])
+            draws_differ(where, f"payable, {key}", f"{value} by the sample's strata", logged[key])
     if sum(count[2] for count in payable) != logged["outputs"]:
         counted = sum(count[2] for count in payable)
-        _differs(member, "line 1, payable", f"{logged['outputs']} outputs in all", counted)
+        draws_differ(member, "line 1, payable", f"{logged['outputs']} outputs in all", counted)
 
 
-def _lines(pack: OpenPack, member: str) -> Iterator[Any]:
-    """Read the lines of a draws file, each in canonical form."""
+def json_lines(pack: OpenPack, member: str) -> Iterator[Any]:
+    """Read the lines of a draws or frame file, each in canonical form."""
     for number, line in enumerate(pack.lines(member), 1):
         try:
             value = json.loads(line)
@@ -234,20 +239,23 @@ def _lines(pack: OpenPack, member: str) -> Iterator[Any]:
         except ValueError:
             written = b""
         if written != line:
-            _differs(member, f"line {number}", "one JSON value in canonical form", repr(line[:80]))
+            draws_differ(
+                member, f"line {number}", "one JSON value in canonical form", repr(line[:80])
+            )
         yield value
 
 
-def _document(pack: OpenPack, name: str) -> Mapping[str, Any]:
+def night_manifest(pack: OpenPack, name: str) -> Mapping[str, Any]:
     """Read a manifest of the evidence."""
     try:
         document = json.loads(pack.read(name))
     except (KeyError, ValueError):
         document = None
     if not isinstance(document, dict):
-        _differs(name, "", "a manifest in JSON", "none that can be read")
+        draws_differ(name, "", "a manifest in JSON", "none that can be read")
     return document
 
 
-def _differs(member: str, place: str, expected: object, found: object) -> NoReturn:
+def draws_differ(member: str, place: str, expected: object, found: object) -> NoReturn:
+    """Refuse a number that does not follow: step 14."""
     raise VerificationError(14, member, place, expected, found, _UNCHANGED)

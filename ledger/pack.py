@@ -127,6 +127,8 @@ special: compare it with the one published with Byline, or write your own from t
     draws/             the sampled outputs of each night, one JSON value a line, without texts:
                        id, stratum, model version, territory, value, chance to be drawn in
                        parts per 10^12, value over chance. Anybody can draw them again
+    frame/             where it was asked for: every logged output of each night, without texts,
+                       from which the samples were drawn. Anybody can count and draw it again
 
 Amounts are whole units of a currency with a scale: 1250000 in USD/6 is 1.25 USD.
 """

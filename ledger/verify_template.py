@@ -30,6 +30,7 @@ MODULES = (
     "audit_frame",
     "audit_checks",
     "audit_draws",
+    "audit_population",
     "audit_report",
     "audit",
 )

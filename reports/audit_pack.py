@@ -9,6 +9,7 @@ evidence, and the papers that left the house. The rules:
 
     evidence/NAME      manifests and tables whose SHA-256 the entries cite
     draws/NIGHT.jsonl  the sampled outputs, without texts (`ledger.audit_draws`)
+    frame/NIGHT.jsonl  where asked for, all logged outputs (`ledger.audit_population`)
     statements/NAME    statements and their proofs, as issued
     reports/NAME       settlement report, trial balance
 """
@@ -26,7 +27,7 @@ from ledger.note import NoteSigner
 from ledger.pack import write_book, write_pack
 from reports.errors import AuditPackError, UnwritableReportError
 
-FOLDERS: Final = ("evidence", "draws", "statements", "reports")
+FOLDERS: Final = ("evidence", "draws", "frame", "statements", "reports")
 
 Content = bytes | Path
 
@@ -43,6 +44,7 @@ class AuditPackInputs:
         earlier: earlier signed checkpoints of the same book, oldest first.
         evidence: name below `evidence/` -> bytes or file.
         draws: name below `draws/` -> bytes or file.
+        frame: name below `frame/` -> bytes or file.
         statements: name below `statements/` -> bytes or file.
         reports: name below `reports/` -> bytes or file.
     """
@@ -54,6 +56,7 @@ class AuditPackInputs:
     earlier: tuple[str, ...] = ()
     evidence: Mapping[str, Content] = field(default_factory=dict)
     draws: Mapping[str, Content] = field(default_factory=dict)
+    frame: Mapping[str, Content] = field(default_factory=dict)
     statements: Mapping[str, Content] = field(default_factory=dict)
     reports: Mapping[str, Content] = field(default_factory=dict)
 

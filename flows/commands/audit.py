@@ -30,16 +30,21 @@ def audit() -> None:
 @audit.command("pack")
 @workspace_option
 @period_option
+@click.option(
+    "--with-frame",
+    is_flag=True,
+    help="Add every logged output, without texts: whoever verifies draws the samples from all.",
+)
 @access_options
 @json_option
-def pack(folder: Path, period: str, asked: Asked, as_json: bool) -> None:  # noqa: FBT001
+def pack(folder: Path, period: str, with_frame: bool, asked: Asked, as_json: bool) -> None:  # noqa: FBT001
     """Write the audit pack of a closed period: book, evidence, statements, verifier."""
     from flows.progress import Reporter  # noqa: PLC0415
     from flows.publish import publish_period  # noqa: PLC0415 - heavy, and only when run
 
     workspace = open_workspace(folder)
     recorded = record_access(workspace, "export", name_object(workspace, "packs", period), asked)
-    published = publish_period(workspace, period, reporter=Reporter())
+    published = publish_period(workspace, period, with_frame=with_frame, reporter=Reporter())
     emit(
         {"audit_pack": str(published.pack), "access_recorded": recorded},
         [str(published.pack)],

@@ -236,6 +236,11 @@ def test_a_month_with_lowered_values_closes_publishes_and_is_proved(home, capsys
     for path in published.statements:
         verify_statement_file(path.read_bytes(), keys, name=path.name)
     assert run_verify(published.pack, home.public_key).ok
+    whole = run_verify(publish_period(home, NIGHT[:7], with_frame=True).pack, home.public_key)
+    assert whole.ok, whole.failure
+    (drawn,) = (detail for number, _, detail in whole.steps if number == 14)
+    assert "NOT in the pack" not in drawn
+    assert "logged outputs of 3 nights" in drawn
     assert cli.run(["audit", "reperform", str(published.pack), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["same"]["adjustment"] == 1
