@@ -32,7 +32,7 @@ def sample_documents(
     lengths, prompts = lengths_of(encoded)
     able = np.flatnonzero(lengths > prompts)
     wanted = min(len(able), max(documents_min, round(share * len(able))))
-    numbers = (_drawn_number(seed, encoded[i].key) for i in able.tolist())
+    numbers = (_drawn_number(seed, encoded[int(i)].key) for i in able)
     drawn = np.fromiter(numbers, dtype=np.uint64, count=len(able))
     chosen: list[int] = np.sort(able[np.argsort(drawn, kind="stable")[:wanted]]).tolist()
     return chosen

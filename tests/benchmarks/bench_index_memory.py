@@ -2,9 +2,10 @@
 
 Each build runs in a process of its own. The peak is the process's resident memory, mapped
 files included, less what it was with libraries and model loaded. It is one batch, the chunk
-that is written, one shard's table of names, the block in which works are summed, and what is
-kept for each document: where it stands, its length, its work and its loss. The last is what is
-left when two sizes are subtracted; some of it is allocators' and grows in steps.
+that is written, one shard's table of names, the block in which works are summed (here the same
+number of them at every size), and what is kept for each document: where it stands, its length,
+its work and its loss. The last is what is left when two sizes are subtracted; some of it is
+allocators' and grows in steps.
 
 The documents are short and the model is small, so that a corpus of 47,000 is read in minutes;
 neither changes what is held for a document.
@@ -28,7 +29,7 @@ from attribution.index import IndexConfig, build_index
 from attribution.model import load_model
 
 SIZES = (743, 5_944, 47_552)
-DOCUMENTS_A_WORK = 16
+WORKS = 64
 VOCABULARY, CONTEXT = 512, 32
 # Small, so that the smallest corpus fills a batch, a chunk and a shard as the others do.
 TOKEN_BUDGET, CHUNK_BYTES, SHARD_DOCUMENTS = 1 << 11, 1 << 17, SIZES[0]
@@ -59,7 +60,7 @@ def corpus_of(count: int, path: Path) -> Path:
         ids = draw.integers(1, VOCABULARY, draw.integers(12, CONTEXT)).tolist()
         if place % 50 == 49:
             ids = list(rows[place - 7].input_ids or ())
-        work = f"work-{place // DOCUMENTS_A_WORK:06d}"
+        work = f"work-{place * WORKS // count:06d}"
         rows.append(Document(f"document-{place:08d}", work, None, tuple(ids)))
     write_corpus(path, rows)
     return path
