@@ -71,7 +71,8 @@ def unroll_period(
         outputs: logged texts.
         values: what each pays for a nat, in any unit.
         smoothness: measure the metasmoothness, by three more runs.
-        progress: called with ("unroll", steps done, steps in all).
+        progress: called with ("unroll", steps done, steps in all), then with ("smoothness", runs
+            done, runs in all).
 
     Raises:
         IndexMismatchError: the index was built from another model.
@@ -91,7 +92,7 @@ def unroll_period(
     result = run.influence(progress)
     context = setup.recipe.context or final.context
     apart = _apart(result.loss, valued_losses(final.model, encoded, values, context), model_dir)
-    smooth = run.metasmoothness() if smoothness else None
+    smooth = run.metasmoothness(progress=progress) if smoothness else None
     units: dict[str, float] = {}
     tokens: dict[str, int] = {}
     for document, value, rows in zip(corpus, result.influence, setup.rows, strict=True):

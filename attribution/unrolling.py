@@ -169,7 +169,14 @@ class Unrolling:
         held = 3 * numbers * (math.ceil(steps / spacing) + spacing + 1)
         return Unrolled(-gradient.double().numpy(), loss, steps, held)
 
-    def metasmoothness(self, *, share: float = 0.05, depth: float = 0.5, seed: int = 0) -> float:
+    def metasmoothness(
+        self,
+        *,
+        share: float = 0.05,
+        depth: float = 0.5,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> float:
         """Measure how evenly training answers when some documents' weights fall.
 
         Takes the trained weights under 1, 1 - h and 1 - 2h times the weights of a random
@@ -181,7 +188,9 @@ class Unrolling:
             share: part of the documents whose weights fall.
             depth: 2h, how far they fall; 1 would leave them out.
             seed: draws the documents.
+            progress: called with ("smoothness", runs done, runs in all).
         """
+        told = progress or (lambda _name, _done, _all: None)
         documents = len(self.rows)
         drawn = np.random.default_rng(seed).permutation(documents)
         chosen = drawn[: max(1, round(share * documents))]
@@ -191,6 +200,7 @@ class Unrolling:
             weights[chosen] -= fall
             self.train(weights)
             ends.append(torch.cat([p.detach().flatten().clone() for p in self.parameters]))
+            told("smoothness", len(ends), 3)
         before, after = ends[1] - ends[0], ends[2] - ends[1]
         size = float(before.abs().sum())
         return float((before.abs() * before.sign() * after.sign()).sum()) / max(size, 1e-300)

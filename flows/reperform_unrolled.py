@@ -24,7 +24,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,6 +95,8 @@ class UnrolledCheck:
 
     def lines(self) -> list[str]:
         """Say it for a terminal."""
+        from attribution.unrolling import POOR  # noqa: PLC0415 - torch
+
         run = self.run
         smooth = "not measured" if run.metasmoothness is None else f"{run.metasmoothness:.2f}"
         found = (
@@ -107,6 +109,12 @@ class UnrolledCheck:
             f"metasmoothness {smooth}; the replayed losses are off by {run.loss_apart:.1g}; "
             f"{run.memory_bytes / 1e6:.0f} MB of states"
         )
+        if run.metasmoothness is not None and run.metasmoothness < POOR:
+            trust += (
+                f"\nTHE UNROLLED RUN SAYS LITTLE HERE: below {POOR} training answers "
+                f"small changes of weights by jumping, and its shares judge no booking. Use "
+                f"`--method index`, or train with larger batches, a lower rate or a larger eps"
+            )
         rows = (
             f"  {work}: booked {100 * booked:.1f} %, unrolled {100 * unrolled:.1f} %"
             for work, booked, unrolled, _ in self.shares[:WORST]
@@ -115,7 +123,11 @@ class UnrolledCheck:
 
 
 def check_unrolled(
-    pack_file: Path, workspace: Workspace, *, smoothness: bool = True
+    pack_file: Path,
+    workspace: Workspace,
+    *,
+    smoothness: bool = True,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> UnrolledCheck:
     """Differentiate the recorded run for the outputs of a pack, and compare the works' shares.
 
@@ -123,6 +135,7 @@ def check_unrolled(
         pack_file: the audit pack.
         workspace: has the model with its recipe, the corpus, the index and the sampled texts.
         smoothness: measure the metasmoothness, by three more runs.
+        progress: called with a part's name, what of it is done, and all of it.
 
     Raises:
         ReperformError: texts or index are not those of the pack, or nothing was explained.
@@ -153,6 +166,7 @@ def check_unrolled(
         outputs=texts,
         values=[values[text.output_id] for text in texts],
         smoothness=smoothness,
+        progress=progress,
     )
     return UnrolledCheck(_shares(booked, found), len(values), found)
 

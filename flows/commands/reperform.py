@@ -219,9 +219,16 @@ def _unrolled(
     lines: list[str],
 ) -> bool:
     """Compare the period with the unrolled run; say whether it is within what was allowed."""
+    from flows.progress import Reporter  # noqa: PLC0415
     from flows.reperform_unrolled import check_unrolled  # noqa: PLC0415 - torch
 
-    checked = check_unrolled(pack_file, open_workspace(home))
+    with Reporter().step("unroll") as step:
+        checked = check_unrolled(
+            pack_file,
+            open_workspace(home),
+            progress=lambda part, done, total: step.update(done, total, part),
+        )
+        step.result(f"{checked.run.steps} steps replayed and differentiated")
     holds = apart_max is None or checked.apart_percent <= apart_max
     result |= {"unrolled": checked.as_json(), "apart_max": apart_max, "holds": holds}
     lines += checked.lines()

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -102,6 +103,16 @@ def test_the_command_says_how_far_the_money_is_apart_and_fails_above_a_limit(mon
     code, out, err = byline(capsys, *words, "--apart-max", "100")
     assert code == 0, err
     assert "of the money lies elsewhere" in out
+    assert "unroll " in err
+
+
+@pytest.mark.parametrize(("smooth", "warned"), [(-0.35, True), (0.49, True), (0.5, False)])
+def test_a_run_that_is_not_smooth_is_said_to_judge_nothing(checked, smooth, warned):
+    """Below the limit of the method the shares are shown, and the reader is told."""
+    run = replace(checked.run, metasmoothness=smooth)
+    told = "\n".join(replace(checked, run=run).lines())
+    assert ("SAYS LITTLE" in told) is warned
+    assert "of the money lies elsewhere" in told
 
 
 def test_a_recipe_that_does_not_lead_to_the_model_is_refused(month, capsys, tmp_path):
