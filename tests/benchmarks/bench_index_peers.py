@@ -158,7 +158,10 @@ class Process:
         if not answer:
             last = self._log.read_text(encoding="utf-8").strip().splitlines()[-1:]
             raise PeerError(f"it ended with {self._child.wait()}: {' '.join(last)}")
-        return json.loads(answer)
+        try:
+            return json.loads(answer)
+        except ValueError as error:
+            raise PeerError(f"it printed {answer!r}") from error
 
     def seconds(self, phase: str) -> float:
         """Run a phase and return its CPU seconds."""

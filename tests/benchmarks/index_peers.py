@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shutil
 import sys
 import time
@@ -229,10 +230,12 @@ PEERS = {"bergson": Bergson, "dattri-llm": DattriLlm, "kronfluence": Kronfluence
 
 def main() -> None:
     """Answer until the questions end."""
+    # Libraries print and log, some to what was standard output when they were imported; answers are
+    # ours alone.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     importlib.import_module(sys.argv[1].replace("-", "_"))
     peer = PEERS[sys.argv[1]](json.loads(sys.stdin.readline()), Path(sys.argv[2]))
-    answers = sys.stdout
-    sys.stdout = sys.stderr  # Libraries print; answers are ours alone.
     print(json.dumps({"phases": list(peer.phases())}), file=answers, flush=True)
     for line in sys.stdin:
         begun = time.process_time()
