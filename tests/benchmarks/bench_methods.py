@@ -26,7 +26,7 @@ from pathlib import Path
 from attribution.corpus import Document, read_corpus, write_corpus
 from attribution.model import load_tokenizer
 from flows.cli import run
-from tests.benchmarks.small_setup import ORDERS, make
+from tests.benchmarks.small_setup import make
 
 ROOT = Path(__file__).parents[2]
 BENCH = Path(os.environ.get("BYLINE_BENCH_LDS", ROOT.parent / "shared" / "bench" / "lds"))
@@ -82,8 +82,8 @@ def write_decoys(path: Path) -> bool:
 def small(out: Path) -> list[str]:
     """Return the command's words for the small set-up."""
     folder = make(ORDERS_AGAIN)
-    words = ["--setup", str(folder), "--out", str(out), "--path", "1", "--truth"]
-    words += [str(folder / ORDERS), "--top", "26", "--decoys", str(small_decoys(folder, out))]
+    words = ["--setup", str(folder), "--out", str(out), "--path", "1", "--top", "26"]
+    words += ["--decoys", str(small_decoys(folder, out))]
     options = (
         "unrolled.outputs=each",
         f"embedding.folder={folder / 'base'}",

@@ -12,6 +12,7 @@ removals can be retrained by the dozen, also in other orders of the documents.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from attribution.evaluation.removal import TruthPlan, build_truth
@@ -31,27 +32,19 @@ SETTINGS = LlamaSettings(
 )
 # A small removal is of 8 of the 525 documents.
 PLAN = TruthPlan(halves=20, coalitions=60, drops=60, drop_share=0.015, seed=5)
-ORDERS = "orders"
 
 
 def make(orders: tuple[int, ...] = ()) -> Path:
     """Make what is missing of the set-up and its truth, and return its folder.
 
     Args:
-        orders: seeds; small removals are repeated in these orders of the documents,
-            in a folder beside the truth.
+        orders: seeds; small removals are repeated in these orders of the documents.
     """
     folder = prepare(settings=SETTINGS).folder
     run = open_setup(folder).retrains()
     (folder / "truth").mkdir(exist_ok=True)
-    build_truth(run, folder / "truth", PLAN, progress=_say)
-    if orders:
-        again = TruthPlan(
-            halves=0, coalitions=0, drops=PLAN.drops, drop_share=PLAN.drop_share, removals=False,
-            orders=orders, repeated=("base", "drop"), seed=PLAN.seed,
-        )  # fmt: skip
-        (folder / ORDERS).mkdir(exist_ok=True)
-        build_truth(run, folder / ORDERS, again, progress=_say)
+    plan = replace(PLAN, orders=orders, repeated=("base", "drop"))
+    build_truth(run, folder / "truth", plan, progress=_say)
     return folder
 
 
