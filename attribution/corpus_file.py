@@ -14,6 +14,7 @@ import hashlib
 import os
 import tempfile
 import weakref
+from abc import abstractmethod
 from array import array
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -33,7 +34,27 @@ from attribution.errors import CorpusError
 from attribution.files import canonical_json
 
 
-class CorpusFile(Sequence[Document]):
+class _Documents(Sequence[Document]):
+    """Documents that are read when they are asked for; a slice of them is a view of the same."""
+
+    @overload
+    def __getitem__(self, place: int) -> Document: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Document]: ...
+
+    def __getitem__(self, place: int | slice) -> Document | Sequence[Document]:
+        """Return one document, or some of them as a view."""
+        if isinstance(place, slice):
+            return Picked(self, np.arange(*place.indices(len(self))))
+        return self._document(range(len(self))[place])
+
+    @abstractmethod
+    def _document(self, place: int) -> Document:
+        """Return the document at a place from 0 on."""
+
+
+class CorpusFile(_Documents):
     """The documents of a file, in file order, read when they are asked for.
 
     Attributes:
@@ -122,18 +143,9 @@ class CorpusFile(Sequence[Document]):
         """Return how many documents there are."""
         return len(self._begins)
 
-    @overload
-    def __getitem__(self, place: int) -> Document: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Document]: ...
-
-    def __getitem__(self, place: int | slice) -> Document | Sequence[Document]:
-        """Read one document; a slice is read when its documents are asked for."""
-        if isinstance(place, slice):
-            return Picked(self, np.arange(*place.indices(len(self))))
+    def _document(self, place: int) -> Document:
         self._refuse_altered()
-        self._stream.seek(self._begins[range(len(self))[place]])
+        self._stream.seek(self._begins[place])
         document = document_of_line(self._stream.readline(), self.path, 0)
         assert document is not None, (self.path, place)
         return document
@@ -157,7 +169,7 @@ class CorpusFile(Sequence[Document]):
             )
 
 
-class Picked(Sequence[Document]):
+class Picked(_Documents):
     """Some documents of a sequence, in an order of their own, read when they are asked for."""
 
     def __init__(self, documents: Sequence[Document], places: np.ndarray) -> None:
@@ -167,20 +179,11 @@ class Picked(Sequence[Document]):
         """Return how many there are."""
         return len(self._places)
 
-    @overload
-    def __getitem__(self, place: int) -> Document: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Picked: ...
-
-    def __getitem__(self, place: int | slice) -> Document | Picked:
-        """Return one document, or some of them as a view of the same kind."""
-        if isinstance(place, slice):
-            return Picked(self._documents, self._places[place])
+    def _document(self, place: int) -> Document:
         return self._documents[int(self._places[place])]
 
 
-class Joined(Sequence[Document]):
+class Joined(_Documents):
     """The documents of two sequences, one after the other."""
 
     def __init__(self, first: Sequence[Document], second: Sequence[Document]) -> None:
@@ -190,19 +193,9 @@ class Joined(Sequence[Document]):
         """Return how many there are in both."""
         return len(self._first) + len(self._second)
 
-    @overload
-    def __getitem__(self, place: int) -> Document: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Picked: ...
-
-    def __getitem__(self, place: int | slice) -> Document | Picked:
-        """Return one document, or some of them as a view."""
-        if isinstance(place, slice):
-            return Picked(self, np.arange(*place.indices(len(self))))
-        at = range(len(self))[place]
-        inside = at - len(self._first)
-        return self._first[at] if inside < 0 else self._second[inside]
+    def _document(self, place: int) -> Document:
+        inside = place - len(self._first)
+        return self._first[place] if inside < 0 else self._second[inside]
 
 
 def _plain(path: Path, scratch: Path | None) -> IO[bytes]:

@@ -23,7 +23,7 @@ An entry names one payee at most: who checks his own statement sees nobody else'
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from contracts.earning_lines import CONVERSION
@@ -121,11 +121,23 @@ class _Book:
         evidence: Mapping[str, str] | None = None,
     ) -> JournalEntry | None:
         """Write an entry from what each account changes by (debit positive), or None."""
-        postings = [
-            Posting(account, currency or self.currency, units)
-            for account, units in sorted(change.items())
-            if units
-        ]
+        moves = [(account, currency or self.currency, u) for account, u in sorted(change.items())]
+        return self.of_moves(
+            kind, name, description, moves, is_approved=is_approved, evidence=evidence
+        )
+
+    def of_moves(
+        self,
+        kind: str,
+        name: str,
+        description: str,
+        moves: Iterable[tuple[str, str, int]],
+        *,
+        is_approved: bool = False,
+        evidence: Mapping[str, str] | None = None,
+    ) -> JournalEntry | None:
+        """Write an entry from account, currency and change (debit positive), or None."""
+        postings = [Posting(*move) for move in moves if move[-1]]
         if not postings:
             return None
         return JournalEntry(
@@ -194,15 +206,11 @@ def _in_other_currencies(
             (payable, result.currency, -mine.amount_units),
         ]
         what = f"Part of pool {pool.pool_id} of {book.period} under {result.agreement_id}"
-        yield JournalEntry(
-            scope=SCOPE,
-            key=f"{book.period}/apportionment/{pool.pool_id}#{result.agreement_id}",
-            kind="apportionment",
-            period=book.period,
-            effective_on=Period(book.period).end.isoformat(),
-            description=f"{what}: {mine.working}"[:2000],
-            postings=[Posting(*move) for move in moves if move[-1]],
-            prepared_by=book.paper.prepared_by,
+        yield book.of_moves(
+            "apportionment",
+            f"apportionment/{pool.pool_id}#{result.agreement_id}",
+            f"{what}: {mine.working}"[:2000],
+            moves,
             evidence=book.cited(),
         )
 
@@ -329,19 +337,12 @@ def _conversion(book: _Book, result: Earnings) -> JournalEntry | None:
     payable = chart.royalties_payable(result.payee_id)
     units = result.converted_from_units
     rate = result.lines[CONVERSION - 1].formula
-    return JournalEntry(
-        scope=SCOPE,
-        key=f"{book.period}/conversion/{result.agreement_id}",
-        kind="conversion",
-        period=book.period,
-        effective_on=Period(book.period).end.isoformat(),
-        description=f"Net of agreement {result.agreement_id} v{result.version}: {rate}"[:2000],
-        postings=[
-            Posting(account, result.currency, -units),
-            Posting(account, result.payment_currency, result.converted_units),
-            Posting(payable, result.currency, units),
-            Posting(payable, result.payment_currency, -result.converted_units),
-        ],
-        prepared_by=book.paper.prepared_by,
-        evidence=book.cited(),
-    )
+    moves = [
+        (account, result.currency, -units),
+        (account, result.payment_currency, result.converted_units),
+        (payable, result.currency, units),
+        (payable, result.payment_currency, -result.converted_units),
+    ]
+    what = f"Net of agreement {result.agreement_id} v{result.version}: {rate}"[:2000]
+    name = f"conversion/{result.agreement_id}"
+    return book.of_moves("conversion", name, what, moves, evidence=book.cited())
