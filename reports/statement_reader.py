@@ -14,6 +14,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from reports.errors import StatementFileError
@@ -91,10 +92,16 @@ def _read(kind: Any, value: Any, name: str, place: str) -> Any:
     return _read_scalar(kind, value, name, place)
 
 
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Resolve the types of a dataclass's fields; once, for many statements are read in a row."""
+    return get_type_hints(kind)
+
+
 def _read_dataclass(kind: Any, value: Any, name: str, place: str) -> Any:
     if not isinstance(value, dict):
         raise StatementFileError(name, place, repr(value)[:60], "an object")
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     known = {item.name: item for item in fields(kind)}
     unknown = sorted(set(value) - set(known))
     if unknown:
