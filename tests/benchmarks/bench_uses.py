@@ -119,13 +119,14 @@ def contaminated(names: list[str], share: float, seed: int, out: Path) -> dict[s
 def print_contamination(names: list[str], shares: list[float], wanted: int, out: Path) -> None:
     """Print recall by method and share, and by form, of about so many replicas a share."""
     rows: dict[str, dict[str, list[bool]]] = {}
-    columns = [*(f"{share:.1%}" for share in shares), *HARD]
+    columns = [*(f"{share:.1%}" for share in shares), *HARD, "all"]
     for share in shares:
         corpora = math.ceil(wanted / round(share * DOCUMENTS))
         for seed in range(corpora):
             for label, said in contaminated(names, share, seed, out).items():
                 row = rows.setdefault(label, {column: [] for column in columns})
                 row[f"{share:.1%}"] += said["found"]
+                row["all"] += said["found"]
                 for form, found in zip(said["forms"], said["found"], strict=True):
                     row[form].append(found)
     counts = next(iter(rows.values()))

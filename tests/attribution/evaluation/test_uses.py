@@ -22,6 +22,14 @@ LEAKED = [
 ]
 
 
+def test_recall_of_all_replicas_still_says_how_many_could_be_missed():
+    """Wilson's interval, by its published figures for 81 of 263, and at the bound."""
+    assert recall([True] * 16).low == pytest.approx(0.806, abs=1e-3)
+    assert recall([True] * 16).high == 1.0
+    some = recall([True] * 81 + [False] * 182)
+    assert (some.low, some.high) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+
+
 @pytest.mark.parametrize(("share", "replicas"), [(0.005, 2), (0.2, 6), (0.5, 24)])
 def test_replicas_are_planted_at_the_share_asked_for(share, replicas):
     """Each text as often as any other, ids unique, every document kept."""
