@@ -13,8 +13,10 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -144,15 +146,43 @@ def _written(
     context = multiprocessing.get_context("spawn")
     start = (folder, formats, parts)
     with ProcessPoolExecutor(count, context, _prepare, start) as pool:
-        yield from pool.map(_write_in_pool, (s.inputs for s in todo), chunksize=CHUNK)
+        try:
+            with _interrupts_held():
+                written = pool.map(_write_in_pool, (s.inputs for s in todo), chunksize=CHUNK)
+            yield from written
+        finally:
+            # Whenever it was stopped, what waits is not written.
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back for a moment here, and for good from the processes that start meanwhile.
+
+    It reaches every process of a terminal, also one that is still importing; the parent decides,
+    and no statement is half done.
+    """
+    noted: list[int] = []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # Another thread may take the signal; Python raises it in the main thread all the same.
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    if is_main:
+        signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    try:
+        yield
+    finally:
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    if noted:
+        raise KeyboardInterrupt
 
 
 _POOL: dict[str, Any] = {}
 
 
 def _prepare(folder: Path, formats: tuple[str, ...], parts: ProofParts) -> None:
-    # Ctrl-C reaches every process of a terminal; the parent decides, and no statement is half done.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _POOL.update(folder=folder, formats=formats, parts=parts)
 
 
