@@ -14,7 +14,6 @@ neither changes what is held for a document.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import tempfile
 from multiprocessing.connection import Connection
@@ -27,6 +26,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from attribution.corpus import Document, write_corpus
 from attribution.index import IndexConfig, build_index
 from attribution.model import load_model
+from tests.benchmarks.children import peak_bytes, started
 
 SIZES = (743, 5_944, 47_552)
 WORKS = 64
@@ -66,12 +66,6 @@ def corpus_of(count: int, path: Path) -> Path:
     return path
 
 
-def peak_bytes() -> int:
-    """Return the most resident memory this program has had; rusage would count its parent's."""
-    said = Path("/proc/self/status").read_text(encoding="ascii")
-    return 1024 * int(next(y for y in said.splitlines() if y.startswith("VmHWM")).split()[1])
-
-
 def build_here(model: Path, corpus: Path, out: Path, answer: Connection) -> None:
     """Build an index and send the peak before and after."""
     torch.set_num_threads(1)
@@ -94,13 +88,7 @@ def build_here(model: Path, corpus: Path, out: Path, answer: Connection) -> None
 
 def measured(model: Path, corpus: Path, out: Path) -> tuple[int, int]:
     """Return the peaks of a process that builds an index: libraries and model alone, and all."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    child = context.Process(target=build_here, args=(model, corpus, out, there))
-    child.start()
-    there.close()  # A child that dies is then an error here, not a silence.
-    before, after = here.recv()
-    child.join()
+    before, after = started(build_here, model, corpus, out).recv()
     return before, after
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import tempfile
 import time
@@ -34,7 +33,7 @@ from attribution.run import AttributionRequest, AttributionResult, QueryText, at
 from attribution.run import merge_shards as merge
 from tests.attribution import toy
 from tests.attribution.test_run import WORDS, tokenizer
-from tests.benchmarks.bench_index_memory import peak_bytes
+from tests.benchmarks.children import peak_bytes, started
 
 NUMBERS = 4096
 TOKENS = 32
@@ -123,18 +122,14 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     outputs, works = (50, 10_000) if chosen.quick else (chosen.outputs, chosen.works)
     each = outputs // chosen.workers
-    context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         index = index_of(folder, works)
-        waiting = []
         begun = time.perf_counter()
-        for number in range(chosen.workers):
-            mine, theirs = context.Pipe(duplex=False)
-            given = (index, folder / "shards", number * each, each, theirs)
-            context.Process(target=attributed, args=given).start()
-            theirs.close()
-            waiting.append(mine)
+        waiting = [
+            started(attributed, index, folder / "shards", number * each, each)
+            for number in range(chosen.workers)
+        ]
         said = [mine.recv() for mine in waiting]
         rows = each * chosen.workers * works
         took = max(entry[0] for entry in said)
@@ -145,12 +140,9 @@ def main(argv: list[str] | None = None) -> int:
             f"({max(entry[1] for entry in said) / 2**30:.2f} before)",
             flush=True,
         )
-        mine, theirs = context.Pipe(duplex=False)
         shards = [entry[3] for entry in said]
         assert json.loads(Path(shards[0]).read_bytes())["outputs"] == each
-        context.Process(target=merged, args=(shards, folder / "night", theirs)).start()
-        theirs.close()
-        seconds, peak, size = mine.recv()
+        seconds, peak, size = started(merged, shards, folder / "night").recv()
         print(
             f"merge    {rows} rows: {seconds:.0f} s, {size / rows:.1f} bytes a row, peak "
             f"{peak / 2**30:.2f} GiB; all in {time.perf_counter() - begun:.0f} s",

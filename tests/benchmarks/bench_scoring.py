@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import multiprocessing
 import os
 import statistics
 import tempfile
@@ -34,7 +33,7 @@ from attribution.layers import TrackedLayer
 from attribution.preconditioner import Curvature
 from attribution.projection import LayerBasis
 from attribution.trace import trace
-from tests.benchmarks.bench_index_memory import peak_bytes
+from tests.benchmarks.children import peak_bytes, started
 
 BENCH = Path(__file__).resolve().parents[3] / "shared" / "bench" / "lds"
 LAYER = TrackedLayer("layer", 4, 4, bias=False, parameters=16)
@@ -228,12 +227,7 @@ def _merge(folder: str, shards: int, outputs: int, works: int, said: Connection)
 
 def table_cost(folder: Path, shards: int, outputs: int, works: int) -> None:
     """Merge shards of outputs that interleave into one table, in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    mine, theirs = context.Pipe()
-    child = context.Process(target=_merge, args=(str(folder), shards, outputs, works, theirs))
-    child.start()
-    took, before, after, size = mine.recv()
-    child.join()
+    took, before, after, size = started(_merge, str(folder), shards, outputs, works).recv()
     rows = shards * outputs * works
     print(
         f"table    {shards * outputs} outputs x {works} works from {shards} shards: {took:.0f} s, "
