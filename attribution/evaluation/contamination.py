@@ -19,11 +19,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from attribution.corpus import Corpus, Document, read_corpus, read_queries, write_corpus
 from attribution.errors import ScoringError
@@ -177,11 +177,9 @@ def recall(found: Sequence[bool] | Found) -> Interval:
     """
     count = len(found)
     assert count, "no replica was planted"
-    mean = sum(map(bool, found)) / count
-    z = 1.96
-    middle = (mean + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * sqrt(mean * (1 - mean) / count + (z / (2 * count)) ** 2) / (1 + z * z / count)
-    return Interval(mean, max(0.0, middle - half), min(1.0, middle + half))
+    known = sum(map(bool, found))
+    bounds = binomtest(known, count).proportion_ci(method="wilson")
+    return Interval(known / count, float(bounds.low), float(bounds.high))
 
 
 def contamination(
